@@ -1,0 +1,152 @@
+"""Every error this project raises, and what each one means to the caller.
+
+    Error                      500        a fault of ours
+    +-- Invalid                400        the request is wrong; sending it again will not help
+    |   +-- ConfigError        400        a configuration file is wrong; names file, section, key
+    |   +-- TooLarge           413        the body is over the configured limit
+    |   +-- UnsupportedType    415        the body is of a content type that is not understood
+    +-- Unauthorized           401        no login, or a wrong one
+    +-- Forbidden              403        the login may not do this
+    +-- NotFound               404        no such cluster, node, user, database or job
+    |   +-- UnknownMethod      404        no such operation
+    +-- Conflict               409        it exists, but its present state forbids this
+    |   +-- Unsafe             409        would risk data: a person has to say ``force``
+    |   +-- StaleTerm          409        an order of a manager that has been succeeded
+    +-- Unsupported            501        this provider or server cannot do that
+    +-- Unavailable            503 retry  something we depend on did not answer in time
+        +-- IaasError          503        the cloud
+        +-- AgentError         503        an agent
+        +-- MysqlError         503        a database server
+
+Facts travel in ``details``; ``says`` is a sentence for a person and ends with what to do.
+Foreign exceptions stop at their adapter, which raises one of these ``from`` them.
+"""
+
+from typing import ClassVar
+
+Detail = str | int | float | bool | None | list[str] | list[int]
+
+
+class Error(Exception):
+    """Root of the tree.  ``code`` is stable and documented; nobody matches on the text."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retry: ClassVar[bool] = False
+
+    def __init__(self, says: str, **details: Detail) -> None:
+        super().__init__(says)
+        self.says = says
+        self.details = details
+
+
+class Invalid(Error):
+    """The request is wrong; sending it again will not help."""
+
+    code, status = "invalid", 400
+
+
+class ConfigError(Invalid):
+    """A configuration file is wrong; details name ``file``, ``section`` and ``key``."""
+
+    code = "config"
+
+
+class TooLarge(Invalid):
+    """The body is over the configured limit."""
+
+    code, status = "too-large", 413
+
+
+class UnsupportedType(Invalid):
+    """The body is of a content type that is not understood."""
+
+    code, status = "unsupported-type", 415
+
+
+class Unauthorized(Error):
+    """No login, or a wrong one."""
+
+    code, status = "unauthorized", 401
+
+
+class Forbidden(Error):
+    """The login may not do this."""
+
+    code, status = "forbidden", 403
+
+
+class NotFound(Error):
+    """No such cluster, node, user, database or job."""
+
+    code, status = "not-found", 404
+
+
+class UnknownMethod(NotFound):
+    """No such operation."""
+
+    code = "unknown-method"
+
+
+class Conflict(Error):
+    """The thing exists, but its present state forbids this."""
+
+    code, status = "conflict", 409
+
+
+class Unsafe(Conflict):
+    """Doing it would risk data: a person has to say ``force``."""
+
+    code = "unsafe"
+
+
+class StaleTerm(Conflict):
+    """The order carries an older term than the one that this agent knows."""
+
+    code = "stale-term"
+
+
+class Unsupported(Error):
+    """This provider or this database server cannot do that."""
+
+    code, status = "unsupported", 501
+
+
+class Unavailable(Error):
+    """Something we depend on did not answer in time; a retry can help."""
+
+    code, status, retry = "unavailable", 503, True
+
+
+class IaasError(Unavailable):
+    """The cloud refused or did not answer."""
+
+    code = "iaas"
+
+
+class AgentError(Unavailable):
+    """An agent refused in a way it should not, or did not answer."""
+
+    code = "agent"
+
+
+class MysqlError(Unavailable):
+    """The database server refused a statement or went away; ``details["errno"]`` is its number."""
+
+    code = "mysql"
+
+
+def tree() -> dict[str, type[Error]]:
+    """Return every error type by its code (the table that faces and documents are built from)."""
+    found: dict[str, type[Error]] = {}
+    todo: list[type[Error]] = [Error]
+    while todo:
+        kind = todo.pop()
+        found[kind.code] = kind
+        todo.extend(kind.__subclasses__())
+    return found
+
+
+def from_wire(code: str, says: str, details: dict[str, Detail]) -> Error:
+    """Rebuild the error that the other side raised; an unknown code becomes ``AgentError``."""
+    return tree().get(code, AgentError)(says, **details)

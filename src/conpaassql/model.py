@@ -1,0 +1,139 @@
+"""Frozen values of the product: what a person wished for, as it stands in the store."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What lives in a node's VM."""
+
+    DATABASE = "database"
+
+
+class Goal(StrEnum):
+    """What the user wants of a node."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+class ClusterGoal(StrEnum):
+    """What the user wants of a cluster."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"  # servers down, machines and data kept
+    ABSENT = "absent"
+
+
+class Durability(StrEnum):
+    """When a commit is acknowledged."""
+
+    LOSSLESS = "lossless"  # after a second copy has it (as soon as there are two)
+    ASYNC = "async"  # at once
+
+
+class Topology(StrEnum):
+    """How the copies of a cluster relate."""
+
+    PRIMARY_REPLICA = "primary-replica"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A replicated database.
+
+    ``term`` rises by one with each change of the primary and fences late orders.
+    ``acknowledgers`` are the nodes whose receipt may count as a commit; the record is
+    written before it takes effect, so it is never smaller than the truth.
+    """
+
+    id: int
+    name: str
+    goal: ClusterGoal = ClusterGoal.RUNNING
+    topology: Topology = Topology.PRIMARY_REPLICA
+    durability: Durability = Durability.LOSSLESS
+    primary: int | None = None
+    term: int = 0
+    acknowledgers: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One VM of a cluster with its agent.  ``server_id`` is unique in the manager and never reused."""
+
+    id: int
+    cluster_id: int
+    name: str
+    server_id: int
+    group: str
+    kind: Kind = Kind.DATABASE
+    goal: Goal = Goal.PRESENT
+    created_at: datetime
+
+
+class JobKind(StrEnum):
+    """What a user can ask for that takes longer than one answer."""
+
+    ADD_NODES = "add_nodes"
+    REMOVE_NODES = "remove_nodes"
+    SWITCHOVER = "switchover"
+    FOLLOW = "follow"
+    SHUTDOWN = "shutdown"
+    STARTUP = "startup"
+    DELETE_CLUSTER = "delete_cluster"
+
+
+class JobState(StrEnum):
+    """Where a job is; the last two are final."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a user asked for, its progress and end.  ``nodes`` are the nodes it is about."""
+
+    id: int
+    cluster_id: int
+    kind: JobKind
+    nodes: tuple[int, ...] = ()
+    group: str = ""
+    state: JobState = JobState.RUNNING
+    code: str = ""  # error code of a failed job
+    says: str = ""  # its sentence
+    created_at: datetime
+    deadline_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened, when, by whom; never changed."""
+
+    id: int
+    at: datetime
+    cluster: str
+    node: int | None
+    code: str
+    says: str
+    actor: str = "manager"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavor:
+    """The size of a node's VM."""
+
+    cpu: float = 0.2
+    memory_mib: int = 256
+    disk_mib: int = 10240
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where something listens."""
+
+    host: str
+    port: int
