@@ -1,6 +1,7 @@
 """Frozen values of the product: what a person wished for, as it stands in the store."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -137,3 +138,46 @@ class Address:
 
     host: str
     port: int
+
+
+class VmState(StrEnum):
+    """A cloud's view of a VM.  A VM that is gone is not listed at all."""
+
+    PENDING = "pending"  # asked for, not yet placed
+    BOOTING = "booting"
+    RUNNING = "running"
+    STOPPED = "stopped"  # powered off; can be started again
+    DELETING = "deleting"
+    FAILED = "failed"  # will not come up by itself; ``message`` says why
+    UNKNOWN = "unknown"  # the cloud does not know at the moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSpec:
+    """What to create.
+
+    ``name`` is unique per manager and makes ``create`` idempotent.  ``tags`` are kept with the
+    VM and come back from ``list`` unchanged.  ``context`` is handed to the VM and readable inside
+    it; its only secret is the one-time join token.  ``template`` is the rendered VM template in
+    the cloud's own language.
+    """
+
+    name: str
+    flavor: Flavor
+    tags: Mapping[str, str]
+    context: Mapping[str, str] = field(repr=False)
+    template: str = field(repr=False)
+    image: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """One VM as the cloud lists it.  ``address`` is None until the cloud has given one."""
+
+    id: str
+    name: str
+    state: VmState
+    address: str | None
+    tags: Mapping[str, str]
+    message: str = ""

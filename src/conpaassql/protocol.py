@@ -303,11 +303,12 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Digest:
-    """Checksums of all tables of the tenant at one position; ``tables`` is ``schema.table`` to checksum."""
+class TableDigest:
+    """One table's checksum, or ``note``: why there is none that could be compared."""
 
-    position: str
-    tables: Mapping[str, str]
+    table: str
+    checksum: str = ""
+    note: str = ""
 
 
 class Caller(StrEnum):
@@ -384,10 +385,10 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         name="digest",
-        says="Checksum all tables in one snapshot; answers when it is done.",
+        says="Checksum all tables in one snapshot: lines of JSON, its Position and then a TableDigest each.",
         request=Empty,
-        reply=Digest,
         caller=Caller.NODE,
+        shape=Shape.DOWNLOAD,
         timeout_s=3600.0,
     ),
 )

@@ -10,56 +10,13 @@ own (``Power``); a caller asks with ``isinstance``.
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 from conpaassql.errors import ConfigError
-from conpaassql.model import Flavor
-
-
-class VmState(StrEnum):
-    """A cloud's view of a VM.  A VM that is gone is not listed at all."""
-
-    PENDING = "pending"  # asked for, not yet placed
-    BOOTING = "booting"
-    RUNNING = "running"
-    STOPPED = "stopped"  # powered off; can be started again
-    DELETING = "deleting"
-    FAILED = "failed"  # will not come up by itself; ``message`` says why
-    UNKNOWN = "unknown"  # the cloud does not know at the moment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VmSpec:
-    """What to create.
-
-    ``name`` is unique per manager and makes ``create`` idempotent.  ``tags`` are kept with the
-    VM and come back from ``list`` unchanged.  ``context`` is handed to the VM and readable inside
-    it; its only secret is the one-time join token.  ``template`` is the rendered VM template in
-    the cloud's own language.
-    """
-
-    name: str
-    flavor: Flavor
-    tags: Mapping[str, str]
-    context: Mapping[str, str] = field(repr=False)
-    template: str = field(repr=False)
-    image: str = ""
-    network: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vm:
-    """One VM as the cloud lists it.  ``address`` is None until the cloud has given one."""
-
-    id: str
-    name: str
-    state: VmState
-    address: str | None
-    tags: Mapping[str, str]
-    message: str = ""
+from conpaassql.model import Vm as Vm
+from conpaassql.model import VmSpec as VmSpec
+from conpaassql.model import VmState as VmState
 
 
 class Driver(Protocol):
@@ -120,9 +77,19 @@ def load(name: str, options: Mapping[str, str], owner: str) -> Driver:
     """
     for module in modules():
         if name.upper() in module.NAMES:
+            _check(options, module.OPTIONS)
             return module.Driver(options, owner)
     raise ConfigError(
         f"[iaas] DRIVER = {name}: there is no such driver; use one of {', '.join(names())}.",
         section="iaas",
         key="DRIVER",
     )
+
+
+def _check(options: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Refuse an option that begins as the driver's own do and is none of them; others' options are let pass."""
+    prefixes = {key.split("_")[0] for key in known}
+    for key in options:
+        if key.split("_")[0] in prefixes and key not in known:
+            says = f"[iaas] {key}: the driver has no such option; use one of {', '.join(known)}."
+            raise ConfigError(says, section="iaas", key=key)

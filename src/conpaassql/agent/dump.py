@@ -1,0 +1,216 @@
+"""Databases as SQL text, out and in, as streams: nothing grows with their size.
+
+What comes in is a tenant's text and is not trusted: it runs under an account that may do what
+the tenants' role may do and nothing else, in a client that knows no commands of its own.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from conpaassql.agent import accounts, programs
+from conpaassql.agent.flavour import MARIADB
+from conpaassql.agent.mysqld import Name, Session, native_hash
+from conpaassql.agent.node import Node
+from conpaassql.agent.replication import expect_primary
+from conpaassql.agent.state import replace_file
+from conpaassql.errors import Forbidden, MysqlError, NotFound
+from conpaassql.protocol import Dump, Empty, Order
+
+_DUMP_IDLE_S = 60.0
+_LOAD_IDLE_S = 3600.0  # one statement may build an index over a large table
+_LOADER = f"{accounts.OWN_PREFIX}load_"
+_LONGEST_HEAD_BYTES = 1 << 16  # of a line that we have to read; longer ones are rows
+
+_NAME = rb"(?:`((?:[^`]|``)+)`|([0-9A-Za-z_$]+))"
+_IF_NOT_EXISTS = rb"(?:/\*!\d+\s+IF\s+NOT\s+EXISTS\s*\*/\s*|IF\s+NOT\s+EXISTS\s+)?"
+_CREATE_DATABASE = re.compile(rb"CREATE\s+(?:DATABASE|SCHEMA)\s+" + _IF_NOT_EXISTS + _NAME, re.IGNORECASE)
+_QUOTED = rb"(?:`(?:[^`]|``)*`|'[^']*')"
+_DEFINER = re.compile(
+    rb"(CREATE\s+|/\*!\d{5}\s+(?:CREATE\s*\*/\s*/\*!\d{5}\s+)?)DEFINER\s*=\s*" + _QUOTED + rb"(?:@" + _QUOTED + rb")?",
+    re.IGNORECASE,
+)
+_SERVER_SAID = re.compile(r"ERROR (\d+) \(\w+\) at line (\d+)[^:]*: (.*)", re.DOTALL)
+
+
+def dump(node: Node, request: Dump) -> Iterator[bytes]:
+    """Return databases as SQL, all of one moment; closing the stream ends it.  No users, nothing of the server's own.
+
+    Raises:
+        NotFound: a database that was named is not there, or is the server's own.
+        MysqlError: also while streaming; what was sent so far is not a whole dump.
+    """
+    present = accounts.databases(node).databases
+    if absent := sorted(set(request.databases) - set(present)):
+        raise NotFound(f"There is no database {absent[0]!r}. Look at the list of databases.", database=absent[0])
+    names = request.databases or present
+    if not names:
+        return iter([b"-- There is no database yet.\n"])
+    return programs.output(_dump_command(node, names), node.layout.root / "tmp", _DUMP_IDLE_S)
+
+
+def _dump_command(node: Node, names: Iterable[str]) -> list[str]:
+    return [
+        "mariadb-dump",
+        "--no-defaults",
+        f"--user={node.mysqld.root_user}",
+        f"--socket={node.layout.socket}",
+        "--default-character-set=utf8mb4",
+        "--max-allowed-packet=1G",
+        "--single-transaction",
+        "--quick",
+        "--routines",
+        "--triggers",
+        "--events",
+        "--hex-blob",
+        "--databases",
+        "--",  # a database may be called like an option
+        *names,
+    ]
+
+
+def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
+    """Run a dump on the primary.
+
+    What the dump defines (views, routines, triggers, events) belongs to the tenants' role
+    afterwards, whoever its definer was.
+
+    Raises:
+        Conflict: this node is not the primary.
+        Forbidden: the dump creates a database of the server's own.
+        MysqlError: a statement failed; details hold ``line`` and ``errno``.  Those before it have been run.
+        StaleTerm: see ``StateFile.accept``.
+    """
+    node.state.accept(request.term)
+    with node.mysqld.change() as session:
+        expect_primary(session)
+        accounts.grant_all_databases(session)
+    with _loader(node) as command, programs.started(command, node.layout.root / "tmp", reads=True) as client:
+        try:
+            for piece in rewritten(chunks, lambda name: _admit(node, name)):
+                client.write(piece, _LOAD_IDLE_S)
+            client.finish(_LOAD_IDLE_S)
+        except MysqlError as exc:
+            raise _located(exc, client.tail()) from exc
+    with node.mysqld.change() as session:
+        accounts.grant_all_databases(session)
+    return Empty()
+
+
+def rewritten(chunks: Iterable[bytes], admit: Callable[[str], None]) -> Iterator[bytes]:
+    """Yield a dump with its definers replaced by the tenants' role; ``admit`` hears of each database before its line.
+
+    Only the beginnings of lines are looked at.  That decides nothing about safety: a statement
+    that hides elsewhere is refused by the server for want of rights.
+    """
+    rest, inside = b"", False  # inside: what comes next is not the beginning of a line
+    for chunk in chunks:
+        rest += chunk
+        cut = rest.rfind(b"\n") + 1
+        if len(rest) - cut > _LONGEST_HEAD_BYTES:
+            cut = len(rest)
+        if cut:
+            yield _rewrite(rest[:cut], inside, admit)
+            inside = not rest.endswith(b"\n", 0, cut)
+            rest = rest[cut:]
+    if rest:
+        yield _rewrite(rest, inside, admit)
+
+
+def _rewrite(block: bytes, inside: bool, admit: Callable[[str], None]) -> bytes:
+    lines = block.split(b"\n")
+    for index, line in enumerate(lines):
+        if line[:1] in b"Cc/" and not (inside and index == 0):
+            lines[index] = _rewrite_line(line, admit)
+    return b"\n".join(lines)
+
+
+def _rewrite_line(line: bytes, admit: Callable[[str], None]) -> bytes:
+    if found := _CREATE_DATABASE.match(line):
+        quoted, plain = found.groups()
+        admit((quoted.replace(b"``", b"`") if quoted else plain).decode(errors="replace"))
+    return _DEFINER.sub(rb"\1DEFINER=CURRENT_ROLE", line, count=1) if _DEFINER.match(line) else line
+
+
+def _admit(node: Node, database: str) -> None:
+    """Let the tenants' role into a database that is about to be created."""
+    if database.casefold() in MARIADB.system_databases:
+        raise Forbidden(f"The dump creates the database {database!r}, which is the server's own.", database=database)
+    with node.mysqld.change() as session:
+        session.run("GRANT ALL PRIVILEGES ON %s.* TO %s", _pattern(database), Name(accounts.ROLE))
+
+
+def _pattern(database: str) -> Name:
+    """Return a database's name as grants want it, where ``_`` and ``%`` would match other names too."""
+    return Name(re.sub(r"([\\_%])", r"\\\1", database))
+
+
+@contextmanager
+def _loader(node: Node) -> Iterator[list[str]]:
+    """Give the command of a client whose account lives as long as the block, on this server alone."""
+    name, password = f"{_LOADER}{secrets.token_hex(4)}", secrets.token_urlsafe(24)
+    options = node.layout.run / f"{name}.cnf"
+    replace_file(options, f"[client]\nuser={name}\npassword={password}\nsocket={node.layout.socket}\n")
+    try:
+        with _here_alone(node) as session:
+            _remove_left_over(session)
+            session.run("CREATE USER %s@'localhost' IDENTIFIED BY PASSWORD %s", name, native_hash(password))
+            session.run("GRANT %s TO %s@'localhost'", Name(accounts.ROLE), name)
+            session.run("SET DEFAULT ROLE %s FOR %s@'localhost'", Name(accounts.ROLE), name)
+        yield _load_command(str(options))
+    finally:
+        options.unlink()
+        with _here_alone(node) as session:
+            _remove(session, name)
+
+
+@contextmanager
+def _here_alone(node: Node) -> Iterator[Session]:
+    """Open a session whose changes are not replicated."""
+    with node.mysqld.session() as session:
+        session.run("SET SESSION sql_log_bin=0")
+        yield session
+
+
+def _remove_left_over(session: Session) -> None:
+    """Remove the accounts of loads whose agent died; one that is running has a connection."""
+    found = session.rows(
+        "SELECT User FROM mysql.global_priv WHERE Host='localhost' AND User LIKE %s "
+        "AND User NOT IN (SELECT USER FROM information_schema.PROCESSLIST)",
+        f"{_LOADER}%",
+    )
+    for (name,) in found:
+        session.run("DROP USER IF EXISTS %s@'localhost'", name)
+
+
+def _remove(session: Session, name: str) -> None:
+    """Remove a load's account; a statement that still runs under it ends first."""
+    session.run("KILL CONNECTION USER %s", name)
+    session.run("DROP USER IF EXISTS %s@'localhost'", name)
+
+
+def _load_command(option_file: str) -> list[str]:
+    return [
+        "mariadb",
+        f"--defaults-file={option_file}",
+        "--batch",
+        "--binary-mode",  # no commands of the client in the text, but for DELIMITER
+        "--sandbox",
+        "--skip-local-infile",
+        "--default-character-set=utf8mb4",
+        "--max-allowed-packet=1G",
+    ]
+
+
+def _located(exc: MysqlError, said: str) -> MysqlError:
+    """Return the error with the server's own words and the line of the dump, where it has them."""
+    found = _SERVER_SAID.search(said)
+    if not found:
+        return exc
+    errno, line, text = int(found[1]), int(found[2]), found[3].strip()
+    return MysqlError(
+        f"Line {line} of the dump failed: {text} (error {errno}). The statements before it have been run.",
+        line=line,
+        errno=errno,
+    )

@@ -1,0 +1,119 @@
+"""Serves the table of verbs over mutual TLS: which function answers which verb, and for whom."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from conpaassql import httpd, pki, protocol
+from conpaassql.agent import accounts, copy, data, digest, dump, facts, logs, replication
+from conpaassql.agent.node import Node
+from conpaassql.errors import Forbidden, Invalid, TooLarge
+from conpaassql.protocol import Caller, Shape, Verb
+
+MAX_ORDER_BYTES = 1 << 20
+
+Call = Callable[[Node, Any], object]
+Download = Callable[[Node, Any], Iterator[bytes]]
+Upload = Callable[[Node, Any, Iterable[bytes]], object]
+
+CALLS: Mapping[str, Call] = {
+    "facts": lambda node, _request: facts.facts(node),
+    "initialise": data.initialise,
+    "clone": copy.clone,
+    "start": data.start,
+    "stop": data.stop,
+    "restart": data.restart,
+    "follow": replication.follow,
+    "open": replication.open_writes,
+    "close": replication.close_writes,
+    "semi_sync": replication.semi_sync,
+    "grant": replication.grant,
+    "revoke": replication.revoke,
+    "verify": digest.verify,
+    "put_user": accounts.put_user,
+    "drop_user": accounts.drop_user,
+    "set_password": accounts.set_password,
+    "users": accounts.users,
+    "create_database": accounts.create_database,
+    "drop_database": accounts.drop_database,
+    "databases": accounts.databases,
+    "set_options": accounts.set_options,
+    "log": logs.log,
+}
+
+DOWNLOADS: Mapping[str, Download] = {
+    "dump": dump.dump,
+    "copy": copy.copy,
+    "digest": digest.digest,
+}
+
+UPLOADS: Mapping[str, Upload] = {
+    "load": dump.load,
+}
+
+
+def app(node: Node, cluster: str) -> Starlette:
+    """Return the agent's application; ``cluster`` is the one whose other nodes may copy from here."""
+    routes = [
+        Route(
+            f"/v1/{verb.name}",
+            httpd.guarded(_endpoint(verb, node, cluster)),
+            methods=["GET" if verb.shape is Shape.DOWNLOAD else "POST"],
+        )
+        for verb in protocol.VERBS
+    ]
+    return Starlette(routes=routes)
+
+
+def _endpoint(verb: Verb, node: Node, cluster: str) -> Callable[[Request], Response]:
+    answer = {Shape.CALL: _answer_call, Shape.DOWNLOAD: _answer_download, Shape.UPLOAD: _answer_upload}[verb.shape]
+
+    def endpoint(request: Request) -> Response:
+        _check_caller(request, verb, cluster)
+        return answer(verb, node, request)
+
+    return endpoint
+
+
+def _check_caller(request: Request, verb: Verb, cluster: str) -> None:
+    """Let the manager do everything, and nodes of this cluster what is meant for nodes."""
+    subject = httpd.peer(request)
+    caller = pki.identity_of(subject.get("commonName", ""), subject.get("organizationalUnitName", ""))
+    if caller == pki.MANAGER:
+        return
+    if caller and caller.cluster == cluster and verb.caller is Caller.NODE:
+        return
+    raise Forbidden(f"The caller's certificate does not allow {verb.name}.", verb=verb.name)
+
+
+def _answer_call(verb: Verb, node: Node, request: Request) -> Response:
+    body = bytearray()
+    for chunk in httpd.body_chunks(request):
+        body += chunk
+        if len(body) > MAX_ORDER_BYTES:
+            raise TooLarge("An order has at most 1 MiB.", limit_bytes=MAX_ORDER_BYTES)
+    order = _decode(verb, bytes(body) or b"{}")
+    return httpd.json_response(CALLS[verb.name](node, order))
+
+
+def _answer_download(verb: Verb, node: Node, request: Request) -> Response:
+    order = _decode(verb, request.query_params.get("request", "{}").encode())
+    headers = {"X-Total-Bytes": str(copy.copy_size(node))} if verb.name == "copy" else {}
+    return StreamingResponse(DOWNLOADS[verb.name](node, order), media_type="application/octet-stream", headers=headers)
+
+
+def _answer_upload(verb: Verb, node: Node, request: Request) -> Response:
+    order = _decode(verb, request.query_params.get("request", "{}").encode())
+    return httpd.json_response(UPLOADS[verb.name](node, order, httpd.body_chunks(request)))
+
+
+def _decode(verb: Verb, body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body, type=verb.request)
+    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+        raise Invalid(f"The order {verb.name} is malformed: {exc}.", verb=verb.name) from exc

@@ -1,0 +1,50 @@
+"""The life of one VM: a total table from (goal, what is seen) to the next step."""
+
+from collections.abc import Callable, Mapping
+
+from conpaassql.cluster import steps
+from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.steps import Step
+from conpaassql.model import Goal
+
+_Next = Callable[[int], Step] | None
+
+NEXT: Mapping[tuple[Goal, Seen], _Next] = {
+    (Goal.PRESENT, Seen.BLIND): None,
+    (Goal.PRESENT, Seen.UNSEEN): steps.CreateVm,
+    (Goal.PRESENT, Seen.GONE): None,  # its data are lost: a person removes the node and adds another
+    (Goal.PRESENT, Seen.BOOTING): None,
+    (Goal.PRESENT, Seen.SILENT): None,
+    (Goal.PRESENT, Seen.ALIVE): None,
+    (Goal.PRESENT, Seen.OFF): steps.PowerOnVm,
+    (Goal.PRESENT, Seen.FAILED): None,  # the job that wanted it fails and undoes its group
+    (Goal.PRESENT, Seen.DELETING): None,
+    (Goal.ABSENT, Seen.BLIND): None,
+    (Goal.ABSENT, Seen.UNSEEN): steps.Forget,
+    (Goal.ABSENT, Seen.GONE): steps.Forget,
+    (Goal.ABSENT, Seen.BOOTING): steps.DeleteVm,
+    (Goal.ABSENT, Seen.SILENT): steps.DeleteVm,
+    (Goal.ABSENT, Seen.ALIVE): steps.DeleteVm,
+    (Goal.ABSENT, Seen.OFF): steps.DeleteVm,
+    (Goal.ABSENT, Seen.FAILED): steps.DeleteVm,
+    (Goal.ABSENT, Seen.DELETING): None,
+}
+
+
+def next_steps(facts: Facts) -> tuple[Step, ...]:
+    """Return what the VMs of a cluster need now."""
+    found = [(sight, NEXT[sight.node.goal, sight.seen]) for sight in facts.nodes]
+    return tuple(make(sight.id) for sight, make in found if make and (sight.wanted or _released(facts, sight)))
+
+
+def _released(facts: Facts, sight: Sight) -> bool:
+    """Whether a leaving node has handed over its roles.
+
+    The primary never leaves by itself.  A node that confirms commits first stops doing so; one
+    that cannot be told is destroyed, and confirms nothing afterwards.
+    """
+    if sight.id == facts.cluster.primary:
+        return False
+    if facts.cluster.primary is None or sight.seen in (Seen.UNSEEN, Seen.GONE):
+        return True
+    return sight.server is None or not sight.server.acknowledging

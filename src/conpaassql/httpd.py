@@ -1,0 +1,212 @@
+"""HTTP plumbing that manager and agent share.
+
+Errors become statuses here and nowhere else.  Uvicorn serves; mutual TLS is ours to add, since
+uvicorn does not hand the peer's certificate to the application.
+"""
+
+import logging
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anyio.from_thread
+import msgspec
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from conpaassql.errors import Conflict, Error, TooLarge
+
+log = logging.getLogger(__name__)
+
+_PEER = "conpaassql.peer"
+
+
+class PeerProtocol(H11Protocol):
+    """Uvicorn's HTTP/1.1 with the peer certificate's subject put into each request's scope."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Wrap the application once per connection, when the handshake is over."""
+        super().connection_made(transport)
+        inner: ASGIApp = self.app
+        subject = _subject(transport.get_extra_info("peercert") or {})
+
+        async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[_PEER] = subject
+            await inner(scope, receive, send)
+
+        self.app = with_peer
+
+
+def _subject(certificate: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value for part in certificate.get("subject", ()) for key, value in part}
+
+
+def peer(request: Request) -> Mapping[str, str]:
+    """Return the subject fields of the caller's checked certificate; empty without one."""
+    found: Mapping[str, str] = request.scope.get(_PEER, {})
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files of a TLS server.  With ``client_ca`` only callers with its certificates get in."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return a server context: TLS 1.2 or newer."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.client_ca:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket, so that a taken port is an error of ours and not a log line.
+
+    Raises:
+        Conflict: somebody listens there already, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as exc:
+        bound.close()
+        raise Conflict(
+            f"Cannot listen on {host}:{port} ({exc.strerror}); stop what uses it, or configure another port.",
+            host=host,
+            port=port,
+        ) from exc
+    bound.listen(2048)
+    return bound
+
+
+class HttpServer:
+    """One uvicorn server on a socket of ours; ends in an orderly way on SIGTERM and SIGINT."""
+
+    def __init__(self, app: ASGIApp, bound: socket.socket, tls: Tls | None, *, grace_s: float = 2.0) -> None:
+        self._socket = bound
+        config = uvicorn.Config(
+            app,
+            http=PeerProtocol if tls else H11Protocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(grace_s),
+            ssl_context_factory=(lambda _config, _default: tls_context(tls)) if tls else None,
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve until ``stop`` or a signal; to be called in the main thread."""
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """Ask ``run`` to return; from any thread."""
+        self._server.should_exit = True
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Set ``stop`` on SIGTERM and SIGINT (for programs that serve nothing yet)."""
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+
+
+def body_chunks(request: Request) -> Iterator[bytes]:
+    """Yield the request's body as it comes, inside a worker thread, with back-pressure."""
+    stream = request.stream()
+    while True:
+        try:
+            chunk = anyio.from_thread.run(stream.__anext__)
+        except StopAsyncIteration:
+            return
+        if chunk:
+            yield chunk
+
+
+def check_size(size: int, limit: int) -> None:
+    """Refuse a body over ``limit`` bytes.
+
+    Raises:
+        TooLarge: it is.
+    """
+    if size > limit:
+        raise TooLarge(
+            f"The body has more than {limit} bytes; send less, or raise max_body_mib in the configuration.",
+            limit_bytes=limit,
+        )
+
+
+async def whole_body(request: Request, limit: int) -> bytes:
+    """Return the body, refused as soon as it passes ``limit`` bytes.
+
+    Raises:
+        TooLarge: it did.
+    """
+    declared = request.headers.get("content-length", "0")
+    check_size(int(declared) if declared.isdigit() else 0, limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        check_size(len(body), limit)
+    return bytes(body)
+
+
+def error_body(error: Error) -> dict[str, Any]:
+    """Return an error as it travels."""
+    return {"code": error.code, "says": error.says, "retry": error.retry, "details": error.details}
+
+
+def as_error(exc: Exception) -> Error:
+    """Return an error of ours as it is; log anything else whole and say no more than that it happened."""
+    if isinstance(exc, Error):
+        return exc
+    log.error("unexpected error", exc_info=exc)
+    return Error("Something went wrong inside; the manager's or agent's log has the details.")
+
+
+def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return ``content`` as JSON with a charset, as the clients of 2012 expect."""
+    return Response(
+        msgspec.json.encode(content), status, media_type="application/json; charset=utf-8", headers=dict(headers or {})
+    )
+
+
+def guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """Turn what ``endpoint`` raises into an answer: the one place where any exception is caught."""
+
+    def answer(request: Request) -> Response:
+        try:
+            return endpoint(request)
+        except Exception as exc:
+            error = as_error(exc)
+            return json_response(error_body(error), error.status)
+
+    return answer

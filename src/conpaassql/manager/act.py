@@ -1,0 +1,211 @@
+"""Performs steps: one short function each, safe to repeat."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from conpaassql import protocol, render
+from conpaassql.cluster import steps
+from conpaassql.cluster.facts import Facts, Sight
+from conpaassql.cluster.steps import Step
+from conpaassql.errors import AgentError, Error
+from conpaassql.manager.context import Manager
+from conpaassql.model import VmSpec
+
+CLOSE_TIMEOUT_S = 3.0
+
+
+def perform(manager: Manager, facts: Facts, step: Step) -> None:
+    """Do one step on the strength of ``facts``.
+
+    Raises:
+        Error: it could not be done now; the next look decides anew.
+    """
+    PERFORMERS[type(step)](manager, facts, step)
+
+
+def tags(manager: Manager, facts: Facts, sight: Sight) -> dict[str, str]:
+    """Return what a VM carries so that it can be found, undone and adopted."""
+    return {
+        "manager": manager.settings.manager.name,
+        "cluster": facts.cluster.name,
+        "node": str(sight.id),
+        "server_id": str(sight.node.server_id),
+        "kind": sight.node.kind,
+        "group": sight.node.group,
+    }
+
+
+def _create_vm(manager: Manager, facts: Facts, step: steps.CreateVm) -> None:
+    sight = facts.by_id[step.node]
+    settings = manager.settings
+    context = {
+        "CONPAASSQL_NODE": str(sight.id),
+        "CONPAASSQL_CLUSTER": facts.cluster.name,
+        "CONPAASSQL_MANAGER_URL": settings.manager.public_url,
+        "CONPAASSQL_JOIN_TOKEN": manager.join_token(sight.node.name),
+        "CONPAASSQL_CA_BASE64": base64.b64encode(manager.authority.certificate_pem).decode(),
+    }
+    values = {**settings.template.values(), "NAME": sight.node.name}
+    template = render.vm_template(settings.template, values)
+    manager.provider.create(
+        VmSpec(
+            name=sight.node.name,
+            flavor=settings.template.flavor,
+            tags=tags(manager, facts, sight),
+            context=context,
+            template=template,
+            image=settings.template.image_id,
+            network=settings.template.network_id,
+        )
+    )
+
+
+def _power_on(manager: Manager, facts: Facts, step: steps.PowerOnVm) -> None:
+    if vm := facts.by_id[step.node].vm:
+        manager.provider.power_on(vm.id)
+
+
+def _delete_vm(manager: Manager, facts: Facts, step: steps.DeleteVm) -> None:
+    if vm := facts.by_id[step.node].vm:
+        manager.provider.delete(vm.id)
+
+
+def _forget(manager: Manager, facts: Facts, step: steps.Forget) -> None:
+    """Withdraw the replica account where a primary can be told, then the record."""
+    primary = facts.primary
+    if primary and primary.open:
+        _order(manager, primary, "revoke", protocol.Revoke(term=facts.cluster.term, name=account_name(step.node)))
+    with manager.store.transaction():
+        record = manager.store.snapshot(facts.cluster.id).cluster.acknowledgers
+        manager.store.clusters.change(facts.cluster.id, acknowledgers=record - {step.node})
+        manager.store.nodes.remove(step.node)
+
+
+def account_name(node: int) -> str:
+    """Return the name of a node's replica account."""
+    return f"conpaassql_repl_{node}"
+
+
+def my_cnf(manager: Manager, facts: Facts, sight: Sight) -> str:
+    """Return the option file of a node's server."""
+    memory_mib = manager.settings.template.flavor.memory_mib
+    return render.my_cnf(memory_mib, sight.node.server_id, facts.cluster.id, {})
+
+
+def _initialise(manager: Manager, facts: Facts, step: steps.Initialise) -> None:
+    sight = facts.by_id[step.node]
+    _order(manager, sight, "initialise", _setup(manager, facts, sight))
+    manager.store.clusters.change(facts.cluster.id, initialised=True)
+
+
+def _clone(manager: Manager, facts: Facts, step: steps.Clone) -> None:
+    sight, donor = facts.by_id[step.node], facts.by_id[step.donor]
+    order = protocol.Clone(term=facts.cluster.term, my_cnf=my_cnf(manager, facts, sight), source=_peer(donor))
+    _order(manager, sight, "clone", order)
+
+
+def _follow(manager: Manager, facts: Facts, step: steps.Follow) -> None:
+    """Let the primary know the replica's account first, then attach the replica."""
+    sight, primary = facts.by_id[step.node], facts.primary
+    if primary is None or sight.agent is None or sight.agent.account is None:
+        raise AgentError(f"Node {step.node} has no replica account yet; it is looked at again.", node=step.node)
+    term = facts.cluster.term
+    if primary.server:
+        _order(manager, primary, "grant", protocol.Grant(term=term, account=sight.agent.account))
+    confirms = sight.id in facts.cluster.acknowledgers
+    _order(manager, sight, "follow", protocol.Follow(term=term, source=_peer(primary), acknowledge=confirms))
+
+
+def _start_server(manager: Manager, facts: Facts, step: steps.StartServer) -> None:
+    sight = facts.by_id[step.node]
+    _order(manager, sight, "start", _setup(manager, facts, sight))
+
+
+def _stop_server(manager: Manager, facts: Facts, step: steps.StopServer) -> None:
+    _order(manager, facts.by_id[step.node], "stop", protocol.Order(term=facts.cluster.term))
+
+
+def _open_writes(manager: Manager, facts: Facts, step: steps.OpenWrites) -> None:
+    staying = {sight.id for sight in facts.wanted}
+    wait = facts.lossless and bool(facts.cluster.acknowledgers & staying)
+    _order(manager, facts.by_id[step.node], "open", protocol.Open(term=facts.cluster.term, wait=wait))
+
+
+def _close_writes(manager: Manager, facts: Facts, step: steps.CloseWrites) -> None:
+    order = protocol.Close(term=facts.cluster.term, timeout_s=CLOSE_TIMEOUT_S)
+    _order(manager, facts.by_id[step.node], "close", order)
+
+
+def _name_primary(manager: Manager, facts: Facts, step: steps.NamePrimary) -> None:
+    manager.store.clusters.change(
+        facts.cluster.id,
+        primary_node=step.node,
+        term=facts.cluster.term + 1,
+        acknowledgers=step.acknowledgers,
+    )
+
+
+def _forget_primary(manager: Manager, facts: Facts, _step: steps.ForgetPrimary) -> None:
+    manager.store.clusters.change(facts.cluster.id, primary_node=None, initialised=False, acknowledgers=frozenset())
+
+
+def _name_acknowledgers(manager: Manager, facts: Facts, step: steps.NameAcknowledgers) -> None:
+    manager.store.clusters.change(facts.cluster.id, acknowledgers=step.nodes)
+
+
+def _set_semi_sync(manager: Manager, facts: Facts, step: steps.SetSemiSync) -> None:
+    order = protocol.SemiSync(term=facts.cluster.term, wait=step.wait, acknowledge=step.acknowledge)
+    _order(manager, facts.by_id[step.node], "semi_sync", order)
+
+
+def _verify(manager: Manager, facts: Facts, step: steps.Verify) -> None:
+    order = protocol.Verify(term=facts.cluster.term, source=_peer(facts.by_id[step.source]))
+    _order(manager, facts.by_id[step.node], "verify", order)
+
+
+def _look_again(_manager: Manager, _facts: Facts, _step: steps.LookAgain) -> None:
+    """The next look is the act."""
+
+
+PERFORMERS: Mapping[type[Step], Callable[[Manager, Facts, Any], None]] = {
+    steps.CreateVm: _create_vm,
+    steps.PowerOnVm: _power_on,
+    steps.DeleteVm: _delete_vm,
+    steps.Forget: _forget,
+    steps.Initialise: _initialise,
+    steps.Clone: _clone,
+    steps.Follow: _follow,
+    steps.StartServer: _start_server,
+    steps.StopServer: _stop_server,
+    steps.OpenWrites: _open_writes,
+    steps.CloseWrites: _close_writes,
+    steps.NamePrimary: _name_primary,
+    steps.ForgetPrimary: _forget_primary,
+    steps.NameAcknowledgers: _name_acknowledgers,
+    steps.SetSemiSync: _set_semi_sync,
+    steps.Verify: _verify,
+    steps.LookAgain: _look_again,
+}
+
+
+def _setup(manager: Manager, facts: Facts, sight: Sight) -> protocol.Setup:
+    return protocol.Setup(term=facts.cluster.term, my_cnf=my_cnf(manager, facts, sight))
+
+
+def _peer(sight: Sight) -> protocol.Peer:
+    return protocol.Peer(node=sight.id, host=_host(sight))
+
+
+def _host(sight: Sight) -> str:
+    if sight.address is None:
+        raise AgentError(f"Node {sight.id} has no address yet; it is looked at again.", node=sight.id)
+    return sight.address
+
+
+def _order(manager: Manager, sight: Sight, verb: str, request: object) -> object:
+    try:
+        return manager.agents.call(_host(sight), verb, request)
+    except Error as exc:
+        exc.details.setdefault("node", sight.id)
+        raise

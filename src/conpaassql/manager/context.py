@@ -1,0 +1,44 @@
+"""What the manager's functions work with; built once, in ``cli``."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from conpaassql.manager.agents import Agents
+from conpaassql.manager.looks import Looks
+from conpaassql.manager.provider import Provider
+from conpaassql.manager.store import Store
+from conpaassql.model import Event
+from conpaassql.pki import Authority
+from conpaassql.settings import ManagerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manager:
+    """The manager's resources.  ``now`` is the time in UTC; ``wake`` makes the loop look at a cluster at once."""
+
+    settings: ManagerSettings
+    store: Store
+    looks: Looks
+    agents: Agents
+    provider: Provider
+    authority: Authority
+    join_key: bytes = field(repr=False)
+    now: Callable[[], datetime]
+    wake: Callable[[int], None]
+
+    def join_token(self, node_name: str) -> str:
+        """Return the join token of a node.
+
+        Derived rather than drawn, so that asking twice for the same VM hands out the same one; that
+        it works once is the store's business.
+        """
+        return hmac.new(self.join_key, node_name.encode(), hashlib.sha256).hexdigest()
+
+    def event(self, cluster: str, code: str, says: str, node: int | None = None, actor: str = "manager") -> None:
+        """Write down what happened."""
+        self.store.events.add(
+            Event(id=0, at=self.now(), cluster=cluster, node=node, code=code, says=says, actor=actor)
+        )

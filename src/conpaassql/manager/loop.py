@@ -1,0 +1,189 @@
+"""Per cluster: look, judge the jobs, decide, act, look again.
+
+One scheduler thread hands clusters that are due to a few workers; a cluster is never with two
+of them at once, and never acted on without its lease.  Nothing sleeps inside a decision: after
+a change the next look follows at once, otherwise the scheduler waits on a condition until the
+next look is due or somebody wakes it.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conpaassql.cluster import jobs
+from conpaassql.cluster.diagnose import decide, diagnose
+from conpaassql.cluster.facts import Facts, Seen
+from conpaassql.cluster.steps import OfNode, Step
+from conpaassql.errors import Error, NotFound
+from conpaassql.manager import act, observe, undo
+from conpaassql.manager.context import Manager
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+WORKERS = 8
+BUSY_PAUSE_S = 0.05  # between looks while something is under way that nobody announces
+REPEAT_PAUSE_S = (0.02, 1.0)  # the same steps again and again: from, to
+
+OnStep = Callable[[str, Step], None]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Where the scheduler stands with one cluster."""
+
+    due_at: float = 0.0
+    running: bool = False
+    woken: bool = False
+    last_steps: tuple[Step, ...] = ()
+    repeats: int = 0
+    diagnosis: str = ""
+    last_error: str = ""
+
+
+class Loop:
+    """``on_step`` is called with "before" and "after" around each step; tests end the process there."""
+
+    def __init__(self, on_step: OnStep | None = None) -> None:
+        self._on_step = on_step
+        self._turns: dict[int, _Turn] = {}
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="loop")
+        self._actors = ThreadPoolExecutor(2 * WORKERS, thread_name_prefix="act")
+        self._scheduler: threading.Thread | None = None
+        self._holder = socket.gethostname()
+
+    def start(self, manager: Manager) -> None:
+        """Begin to look after every cluster on record."""
+        with self._condition:
+            self._turns = {cluster.id: _Turn() for cluster in manager.store.clusters.list()}
+        self._scheduler = threading.Thread(target=self._schedule, args=(manager,), name="scheduler")
+        self._scheduler.start()
+
+    def wake(self, cluster_id: int) -> None:
+        """Make a look at a cluster due now."""
+        with self._condition:
+            turn = self._turns.setdefault(cluster_id, _Turn())
+            turn.woken = True
+            turn.due_at = 0.0
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """End after the steps that are under way."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        if self._scheduler:
+            self._scheduler.join()
+        self._workers.shutdown()
+        self._actors.shutdown()
+
+    def _schedule(self, manager: Manager) -> None:
+        with self._condition:
+            while not self._stopping:
+                now = time.monotonic()
+                idle = [(turn.due_at, i) for i, turn in self._turns.items() if not turn.running]
+                for _, cluster_id in (entry for entry in idle if entry[0] <= now):
+                    self._turns[cluster_id].running = True
+                    self._turns[cluster_id].woken = False
+                    self._workers.submit(self._take_turn, manager, cluster_id)
+                later = [due_at for due_at, _ in idle if due_at > now]
+                self._condition.wait(min(later) - now if later else None)
+
+    def _take_turn(self, manager: Manager, cluster_id: int) -> None:
+        turn = self._turns[cluster_id]
+        pause_s = manager.settings.manager.poll_agents_timer
+        gone = False
+        try:
+            pause_s = self._round(manager, cluster_id, turn)
+        except NotFound:
+            gone = True
+        except Exception as exc:
+            log.error("cluster %s: the round failed and is repeated", cluster_id, exc_info=exc)
+        with self._condition:
+            if gone:
+                self._turns.pop(cluster_id, None)
+            turn.running = False
+            turn.due_at = 0.0 if turn.woken else time.monotonic() + pause_s
+            self._condition.notify()
+
+    def _round(self, manager: Manager, cluster_id: int, turn: _Turn) -> float:
+        """Look once, act once, and return how long the next look may wait."""
+        poll_s = manager.settings.manager.poll_agents_timer
+        if not manager.store.lease(cluster_id, self._holder, manager.now(), LEASE):
+            return poll_s
+        began = time.monotonic()
+        facts = observe.look(manager, cluster_id)
+        settled = self._judge(manager, facts)
+        if settled:
+            facts = observe.look(manager, cluster_id)
+        self._note_diagnosis(manager, facts, turn)
+        found = decide(facts)
+        self._perform(manager, facts, found, turn)
+        busy = bool(facts.jobs) or any(s.working or s.seen is Seen.BOOTING for s in facts.nodes)
+        # A look over very many nodes is dear: never spend more than a tenth of the time on looking.
+        waiting_s = max(BUSY_PAUSE_S, 10 * (time.monotonic() - began)) if busy and not found else poll_s
+        return _pause_s(turn, found, min(waiting_s, poll_s))
+
+    def _judge(self, manager: Manager, facts: Facts) -> bool:
+        verdicts = [(job, jobs.judge(job, facts)) for job in facts.jobs]
+        for job, verdict in verdicts:
+            if verdict:
+                undo.settle(manager, facts, job, verdict)
+        return any(verdict for _, verdict in verdicts)
+
+    def _note_diagnosis(self, manager: Manager, facts: Facts, turn: _Turn) -> None:
+        worst = diagnose(facts)[0]
+        if worst.code != turn.diagnosis:
+            turn.diagnosis = worst.code
+            manager.event(facts.cluster.name, worst.code, worst.says)
+
+    def _perform(self, manager: Manager, facts: Facts, found: tuple[Step, ...], turn: _Turn) -> None:
+        """Perform steps side by side; a failure is an event, once, and the next look decides anew."""
+        futures = [self._actors.submit(self._one, manager, facts, step) for step in found]
+        failures = [failure for future in futures if (failure := future.result())]
+        text = "; ".join(f"{step}: {error.says}" for step, error in failures)
+        if text and text != turn.last_error:
+            for step, error in failures:
+                node = step.node if isinstance(step, OfNode) else None
+                says = f"{type(step).__name__} failed: {error.says}"
+                manager.event(facts.cluster.name, f"step-failed-{error.code}", says, node)
+        turn.last_error = text
+
+    def _one(self, manager: Manager, facts: Facts, step: Step) -> tuple[Step, Error] | None:
+        self._tell("before", step)
+        try:
+            act.perform(manager, facts, step)
+        except Error as exc:
+            log.warning("%s: %s", step, exc.says)
+            return step, exc
+        self._tell("after", step)
+        if not step.quiet:
+            node = step.node if isinstance(step, OfNode) else None
+            manager.event(facts.cluster.name, type(step).__name__, type(step).__doc__ or "", node)
+        return None
+
+    def _tell(self, when: str, step: Step) -> None:
+        if self._on_step:
+            self._on_step(when, step)
+
+
+def _pause_s(turn: _Turn, found: tuple[Step, ...], waiting_s: float) -> float:
+    """None after a change; growing while the same steps have to be repeated; else ``waiting_s``."""
+    if not found:
+        turn.last_steps, turn.repeats = (), 0
+        return waiting_s
+    if found != turn.last_steps:
+        turn.last_steps, turn.repeats = found, 0
+        return 0.0
+    turn.repeats += 1
+    shortest, longest = REPEAT_PAUSE_S
+    if all(step.quiet for step in found):
+        return shortest / 4
+    return float(min(longest, shortest * 2 ** min(turn.repeats, 10)))

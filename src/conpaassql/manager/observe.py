@@ -1,0 +1,75 @@
+"""Looks at a cluster: the record, the cloud, and every agent at once, with one deadline."""
+
+from collections.abc import Mapping
+
+from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.manager.context import Manager
+from conpaassql.manager.store import Snapshot
+from conpaassql.model import Node, Vm, VmState
+from conpaassql.protocol import AgentFacts
+
+CLOUD_MEMORY_S = 2.0  # how old the cloud's list may be while nothing is being made or removed
+
+_BY_STATE: Mapping[VmState, Seen] = {
+    VmState.FAILED: Seen.FAILED,
+    VmState.STOPPED: Seen.OFF,
+    VmState.DELETING: Seen.DELETING,
+}
+
+
+def look(manager: Manager, cluster_id: int) -> Facts:
+    """Return what is to be seen of a cluster now, and remember it as the last look.
+
+    Raises:
+        NotFound: there is no such cluster.
+        Unavailable: the store does not answer.
+    """
+    record = manager.store.snapshot(cluster_id)
+    vms = manager.provider.view(CLOUD_MEMORY_S)
+    known = _vms(manager, record, vms)
+    addresses = {i: vm.address for i, vm in known.items() if vm.address and i in record.joined}
+    answers = manager.agents.facts(addresses)
+    sights = tuple(
+        Sight(
+            node=node,
+            joined=node.id in record.joined,
+            seen=_seen(known.get(node.id), answers.get(node.id), node.id in record.joined, vms is not None),
+            vm=known.get(node.id),
+            agent=answers.get(node.id),
+        )
+        for node in record.nodes
+    )
+    facts = Facts(
+        cluster=record.cluster,
+        initialised=record.initialised,
+        nodes=sights,
+        jobs=record.jobs,
+        at=manager.now(),
+    )
+    manager.looks.put(facts)
+    return facts
+
+
+def _vms(manager: Manager, record: Snapshot, vms: Mapping[str, Vm] | None) -> Mapping[int, Vm]:
+    """The VMs by node; while the cloud is silent, those of the last look."""
+    if vms is not None:
+        return {node.id: vms[node.name] for node in record.nodes if node.name in vms}
+    last = manager.looks.get(record.cluster.id)
+    return {sight.id: sight.vm for sight in last.nodes if sight.vm} if last else {}
+
+
+def _seen(vm: Vm | None, agent: AgentFacts | None, joined: bool, cloud_answers: bool) -> Seen:
+    """Where a node stands, by the cloud's word and its agent's."""
+    if agent is not None:
+        return Seen.ALIVE
+    if vm is None:
+        return (Seen.GONE if joined else Seen.UNSEEN) if cloud_answers else Seen.BLIND
+    if vm.state in _BY_STATE:
+        return _BY_STATE[vm.state]
+    return Seen.SILENT if joined else Seen.BOOTING
+
+
+def sight_of(manager: Manager, node: Node) -> Sight | None:
+    """Return how the last look saw a node; None before the first."""
+    last = manager.looks.get(node.cluster_id)
+    return last.by_id.get(node.id) if last else None

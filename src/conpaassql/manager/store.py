@@ -1,0 +1,487 @@
+"""The store: wishes, decisions, jobs and events, in one database.
+
+A transaction is either whole or absent; a manager killed at any moment finds on its next start
+what had been committed.  Times are aware UTC in values and naive UTC in the tables.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from conpaassql.errors import Conflict, NotFound, Unavailable
+from conpaassql.manager import schema
+from conpaassql.model import (
+    Cluster,
+    ClusterGoal,
+    Durability,
+    Event,
+    Goal,
+    Job,
+    JobKind,
+    JobState,
+    Kind,
+    Node,
+    Topology,
+)
+
+DEFAULT_CLUSTER = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewNode:
+    """What has to be known of a node before it has an id."""
+
+    name_stem: str
+    group: str
+    kind: Kind = Kind.DATABASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """A node that outlived its record: what its VM's tags say of it."""
+
+    id: int
+    name: str
+    server_id: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything on record about one cluster, read in one transaction.  ``joined``: nodes that enrolled."""
+
+    cluster: Cluster
+    initialised: bool
+    nodes: tuple[Node, ...]
+    joined: frozenset[int]
+    jobs: tuple[Job, ...]  # running ones
+
+
+class Store:
+    """One database.  ``generation`` rises with each commit of this process, so that readers may cache."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self.generation = 0
+        self._cached: tuple[int, dict[str, Snapshot]] = (-1, {})
+        self.clusters = Clusters(self)
+        self.nodes = Nodes(self)
+        self.jobs = Jobs(self)
+        self.events = Events(self)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction of this thread; an inner one joins the outer.
+
+        Raises:
+            Unavailable: the database does not answer, or is locked for too long.
+        """
+        current: Connection | None = getattr(self._local, "connection", None)
+        if current is not None:
+            yield current
+            return
+        try:
+            with self._lock, self._engine.begin() as connection:
+                self._local.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._local.connection = None
+        except SQLAlchemyError as exc:
+            raise Unavailable(f"The manager's store does not answer: {exc.args[0] if exc.args else exc}.") from exc
+
+    def changed(self) -> None:
+        """Note that something was written (called inside the transaction)."""
+        self.generation += 1
+
+    def snapshot(self, cluster_id: int) -> Snapshot:
+        """Return the record of one cluster.
+
+        Raises:
+            NotFound: there is no such cluster.
+        """
+        with self.transaction() as connection:
+            row = connection.execute(select(schema.clusters).where(schema.clusters.c.id == cluster_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"There is no cluster with id {cluster_id}.", cluster_id=cluster_id)
+            nodes = connection.execute(
+                select(schema.nodes).where(schema.nodes.c.cluster_id == cluster_id).order_by(schema.nodes.c.id)
+            ).all()
+            return Snapshot(
+                cluster=_cluster(row),
+                initialised=row.initialised,
+                nodes=tuple(_node(node) for node in nodes),
+                joined=frozenset(node.id for node in nodes if node.key_fingerprint),
+                jobs=tuple(self.jobs.list(cluster_id, running=True)),
+            )
+
+    def records(self) -> Mapping[str, Snapshot]:
+        """Return the record of every cluster by name, read anew only when something was written."""
+        generation, found = self._cached
+        if generation != self.generation:
+            generation = self.generation  # a writer that is not through holds the lock we wait for below
+            with self.transaction():
+                found = {cluster.name: self.snapshot(cluster.id) for cluster in self.clusters.list()}
+            self._cached = (generation, found)
+        return found
+
+    def lease(self, cluster_id: int, holder: str, now: datetime, ttl: timedelta) -> bool:
+        """Take or renew the right to act on a cluster; False while another holder's lease runs."""
+        with self.transaction() as connection:
+            table = schema.leases
+            row = connection.execute(select(table).where(table.c.cluster_id == cluster_id)).one_or_none()
+            if row is None:
+                values = {"cluster_id": cluster_id, "holder": holder, "epoch": 1, "until": _naive(now + ttl)}
+                connection.execute(insert(table).values(values))
+                return True
+            if row.holder != holder and _aware(row.until) > now:
+                return False
+            epoch = row.epoch if row.holder == holder else row.epoch + 1
+            connection.execute(
+                update(table)
+                .where(table.c.cluster_id == cluster_id)
+                .values(holder=holder, epoch=epoch, until=_naive(now + ttl))
+            )
+            return True
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+
+def open_store(file: Path) -> Store:
+    """Open the SQLite store in ``file``, made and brought to the present schema as needed.
+
+    Raises:
+        Unavailable: the file cannot be opened or is not a store.
+    """
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 10, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # FULL: the record of who may confirm commits has to survive a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    config = Config()
+    config.set_main_option("script_location", "conpaassql.manager:migrations")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as exc:
+        raise Unavailable(f"The store {file} cannot be opened: {exc.args[0] if exc.args else exc}.") from exc
+    file.chmod(0o600)
+    store = Store(engine)
+    if not store.clusters.list():
+        store.clusters.add(DEFAULT_CLUSTER, Durability.LOSSLESS)
+    return store
+
+
+class Clusters:
+    """The clusters on record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def list(self) -> list[Cluster]:
+        """Return every cluster, oldest first."""
+        with self._store.transaction() as connection:
+            return [_cluster(row) for row in connection.execute(select(schema.clusters).order_by(schema.clusters.c.id))]
+
+    def add(self, name: str, durability: Durability) -> int:
+        """Record a new cluster and return its id.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        with self._store.transaction() as connection:
+            table = schema.clusters
+            if connection.execute(select(table.c.id).where(table.c.name == name)).first():
+                raise Conflict(f"There is a cluster called {name} already; choose another name.", cluster=name)
+            self._store.changed()
+            values = {
+                "name": name,
+                "goal": ClusterGoal.RUNNING,
+                "topology": Topology.PRIMARY_REPLICA,
+                "durability": durability,
+                "term": 0,
+                "acknowledgers": "",
+                "initialised": False,
+            }
+            return _new_id(connection.execute(insert(table).values(values)).inserted_primary_key)
+
+    def change(self, cluster_id: int, **fields: Any) -> None:
+        """Change fields of the record; ``acknowledgers`` as a set of node ids."""
+        if "acknowledgers" in fields:
+            fields["acknowledgers"] = _join(fields["acknowledgers"])
+        with self._store.transaction() as connection:
+            self._store.changed()
+            connection.execute(update(schema.clusters).where(schema.clusters.c.id == cluster_id).values(fields))
+
+    def remove(self, cluster_id: int) -> None:
+        """Remove the record of a cluster without nodes."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            connection.execute(delete(schema.leases).where(schema.leases.c.cluster_id == cluster_id))
+            connection.execute(delete(schema.clusters).where(schema.clusters.c.id == cluster_id))
+
+
+class Nodes:
+    """The nodes on record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, cluster_id: int, new: NewNode, now: datetime) -> Node:
+        """Record a wished node; its name is the stem and its id, its server id the same number."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            highest = connection.execute(select(func.max(schema.nodes.c.server_id))).scalar() or 0
+            values = {
+                "cluster_id": cluster_id,
+                "name": f"{new.group}-pending",
+                "server_id": -1,
+                "kind": new.kind,
+                "goal": Goal.PRESENT,
+                "group_id": new.group,
+                "created_at": _naive(now),
+            }
+            node_id = _new_id(connection.execute(insert(schema.nodes).values(values)).inserted_primary_key)
+            name, server_id = f"{new.name_stem}-{node_id}", max(node_id, highest + 1)
+            self._update(connection, node_id, name=name, server_id=server_id)
+            return Node(
+                id=node_id,
+                cluster_id=cluster_id,
+                name=name,
+                server_id=server_id,
+                group=new.group,
+                kind=new.kind,
+                created_at=now,
+            )
+
+    def adopt(self, cluster_id: int, node: Adopted, now: datetime) -> None:
+        """Record a node that exists and had joined before its record was lost."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            values = {
+                "id": node.id,
+                "cluster_id": cluster_id,
+                "name": node.name,
+                "server_id": node.server_id,
+                "kind": Kind.DATABASE,
+                "goal": Goal.PRESENT,
+                "group_id": node.group,
+                "created_at": _naive(now),
+                "key_fingerprint": "adopted",
+            }
+            connection.execute(insert(schema.nodes).values(values))
+
+    def set_goal(self, node_ids: tuple[int, ...], goal: Goal) -> None:
+        """Change what is wished of some nodes."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            connection.execute(update(schema.nodes).where(schema.nodes.c.id.in_(node_ids)).values(goal=goal))
+
+    def key_fingerprint(self, node_id: int) -> str | None:
+        """Return the fingerprint of the key that used a node's join token; None when it is unused.
+
+        Raises:
+            NotFound: no such node.
+        """
+        with self._store.transaction() as connection:
+            table = schema.nodes
+            row = connection.execute(select(table.c.key_fingerprint).where(table.c.id == node_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no node {node_id}.", node=node_id)
+        fingerprint: str | None = row.key_fingerprint
+        return fingerprint
+
+    def set_joined(self, node_id: int, fingerprint: str) -> None:
+        """Record which key used the join token."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            self._update(connection, node_id, key_fingerprint=fingerprint)
+
+    def remove(self, node_id: int) -> None:
+        """Remove the record of a node whose VM is gone."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node_id))
+
+    def clusters(self) -> Mapping[int, int]:
+        """Return the cluster of every node, by node id."""
+        with self._store.transaction() as connection:
+            rows = connection.execute(select(schema.nodes.c.id, schema.nodes.c.cluster_id)).all()
+            return {row.id: row.cluster_id for row in rows}
+
+    @staticmethod
+    def _update(connection: Connection, node_id: int, **values: Any) -> None:
+        connection.execute(update(schema.nodes).where(schema.nodes.c.id == node_id).values(values))
+
+
+class Jobs:
+    """The jobs on record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, job: Job) -> Job:
+        """Record a job (its id is ignored) and return it with its id."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            values = {
+                "cluster_id": job.cluster_id,
+                "kind": job.kind,
+                "nodes": _join(job.nodes),
+                "group_id": job.group,
+                "state": job.state,
+                "code": job.code,
+                "says": job.says,
+                "created_at": _naive(job.created_at),
+                "deadline_at": _naive(job.deadline_at),
+            }
+            job_id = _new_id(connection.execute(insert(schema.jobs).values(values)).inserted_primary_key)
+            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).one()
+            return _job(row)
+
+    def list(self, cluster_id: int, *, running: bool = False, most: int = 1000) -> list[Job]:
+        """Return a cluster's jobs, oldest first; with ``running`` only those; at most the newest ``most``."""
+        with self._store.transaction() as connection:
+            table = schema.jobs
+            query = select(table).where(table.c.cluster_id == cluster_id).order_by(table.c.id.desc()).limit(most)
+            if running:
+                query = query.where(table.c.state == JobState.RUNNING)
+            return [_job(row) for row in reversed(connection.execute(query).all())]
+
+    def get(self, job_id: int) -> Job:
+        """Return one job.
+
+        Raises:
+            NotFound: no such job.
+        """
+        with self._store.transaction() as connection:
+            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no job {job_id}; list_jobs shows those that are.", job=job_id)
+        return _job(row)
+
+    def end(self, job_id: int, state: JobState, code: str, says: str, now: datetime) -> None:
+        """Record how a job ended."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            values = {"state": state, "code": code, "says": says, "ended_at": _naive(now)}
+            connection.execute(update(schema.jobs).where(schema.jobs.c.id == job_id).values(values))
+
+
+class Events:
+    """The events on record; they are only ever added."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, new: Event) -> None:
+        """Record an event (its id is ignored)."""
+        with self._store.transaction() as connection:
+            values = {
+                "at": _naive(new.at),
+                "cluster": new.cluster,
+                "node": new.node,
+                "code": new.code,
+                "says": new.says,
+                "actor": new.actor,
+            }
+            connection.execute(insert(schema.events).values(values))
+
+    def list(self, cluster: str, most: int) -> list[Event]:
+        """Return the newest ``most`` events of a cluster, oldest first."""
+        with self._store.transaction() as connection:
+            table = schema.events
+            query = select(table).where(table.c.cluster == cluster).order_by(table.c.id.desc()).limit(most)
+            return [_event(row) for row in reversed(connection.execute(query).all())]
+
+
+def _new_id(key: Row[Any] | None) -> int:
+    assert key is not None  # noqa: S101
+    return int(key[0])
+
+
+def _naive(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _aware(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC)
+
+
+def _join(ids: tuple[int, ...] | frozenset[int]) -> str:
+    return ",".join(str(i) for i in (sorted(ids) if isinstance(ids, frozenset) else ids))
+
+
+def _split(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def _cluster(row: Row[Any]) -> Cluster:
+    return Cluster(
+        id=row.id,
+        name=row.name,
+        goal=ClusterGoal(row.goal),
+        topology=Topology(row.topology),
+        durability=Durability(row.durability),
+        primary=row.primary_node,
+        term=row.term,
+        acknowledgers=frozenset(_split(row.acknowledgers)),
+    )
+
+
+def _node(row: Row[Any]) -> Node:
+    return Node(
+        id=row.id,
+        cluster_id=row.cluster_id,
+        name=row.name,
+        server_id=row.server_id,
+        group=row.group_id,
+        kind=Kind(row.kind),
+        goal=Goal(row.goal),
+        created_at=_aware(row.created_at),
+    )
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        cluster_id=row.cluster_id,
+        kind=JobKind(row.kind),
+        nodes=_split(row.nodes),
+        group=row.group_id,
+        state=JobState(row.state),
+        code=row.code,
+        says=row.says,
+        created_at=_aware(row.created_at),
+        deadline_at=_aware(row.deadline_at),
+        ended_at=_aware(row.ended_at) if row.ended_at else None,
+    )
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        id=row.id,
+        at=_aware(row.at),
+        cluster=row.cluster,
+        node=row.node,
+        code=row.code,
+        says=row.says,
+        actor=row.actor,
+    )

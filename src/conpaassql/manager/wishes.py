@@ -1,0 +1,222 @@
+"""What users order: checked here, written as a wish and a job in one transaction, answered at once."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from conpaassql.cluster.facts import Facts
+from conpaassql.errors import Conflict, Invalid, Unsafe
+from conpaassql.manager import queries
+from conpaassql.manager.context import Manager
+from conpaassql.manager.store import DEFAULT_CLUSTER, NewNode, Snapshot
+from conpaassql.model import ClusterGoal, Durability, Goal, Job, JobKind
+
+FUNCTIONS = ("agent", "database")
+LATER_FUNCTIONS = ("manager", "router", "cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a wish, and the job that fulfils it (None: it holds already)."""
+
+    result: dict[str, Any]
+    job: int | None
+
+
+def create_cluster(manager: Manager, *, name: str, durability: str) -> Accepted:
+    """Record a new cluster without nodes."""
+    cluster_id = manager.store.clusters.add(name, Durability(durability))
+    manager.event(name, "create-cluster", f"Cluster {name} was created.", actor="admin")
+    manager.wake(cluster_id)
+    return Accepted({"cluster": {"name": name, "durability": durability}}, None)
+
+
+def delete_cluster(manager: Manager, *, cluster: str, force: bool) -> Accepted:
+    """Remove a cluster; with nodes left, and so with data, only by force."""
+    snapshot = queries.record(manager, cluster)
+    if cluster == DEFAULT_CLUSTER:
+        raise Conflict("The default cluster always exists; remove its nodes with remove_nodes instead.")
+    if snapshot.nodes and not force:
+        raise Unsafe(f"Cluster {cluster} still has nodes and their data; say force to destroy them.", cluster=cluster)
+    with manager.store.transaction():
+        manager.store.clusters.change(snapshot.cluster.id, goal=ClusterGoal.ABSENT)
+        manager.store.nodes.set_goal(tuple(node.id for node in snapshot.nodes), Goal.ABSENT)
+        job = _job(manager, snapshot, JobKind.DELETE_CLUSTER, (), manager.settings.manager.remove_nodes_deadline_s)
+    return _accepted(manager, snapshot, {"result": "OK"}, job)
+
+
+def add_nodes(manager: Manager, *, cluster: str, function: str, count: int) -> Accepted:
+    """Wish for ``count`` more nodes, all or nothing, and name them at once."""
+    _check_function(function)
+    if count > manager.settings.manager.max_nodes_per_call:
+        most = manager.settings.manager.max_nodes_per_call
+        raise Invalid(f"At most {most} nodes can be added by one call; ask for fewer.", count=count)
+    snapshot = queries.record(manager, cluster)
+    _check_running(snapshot)
+    return _add(manager, snapshot, count, JobKind.ADD_NODES)
+
+
+def _add(manager: Manager, snapshot: Snapshot, count: int, kind: JobKind) -> Accepted:
+    group = secrets.token_hex(8)
+    new = NewNode(name_stem=manager.settings.template.name, group=group)
+    with manager.store.transaction():
+        nodes = [manager.store.nodes.add(snapshot.cluster.id, new, manager.now()) for _ in range(count)]
+        ids = tuple(node.id for node in nodes)
+        job = _job(manager, snapshot, kind, ids, manager.settings.manager.add_nodes_deadline_s, group)
+    answers = [{"ip": None, "state": "PENDING", "id": node.id, "name": node.name} for node in nodes]
+    result: dict[str, Any] = {"serviceNode": answers[0]}
+    if count > 1:
+        result["serviceNodes"] = answers
+    return _accepted(manager, snapshot, result, job)
+
+
+def remove_nodes(manager: Manager, *, cluster: str, node: int | None, count: int | None, force: bool) -> Accepted:
+    """Wish a node away, or the ``count`` newest replicas."""
+    snapshot = queries.record(manager, cluster)
+    if (node is None) == (count is None):
+        raise Invalid("Missing argument: serviceNodeId or count; give one of them.")
+    going = (queries.find(snapshot, node).id,) if node is not None else _newest_replicas(snapshot, count or 0)
+    _check_removal(snapshot, going, force=force)
+    with manager.store.transaction():
+        manager.store.nodes.set_goal(going, Goal.ABSENT)
+        job = _job(manager, snapshot, JobKind.REMOVE_NODES, going, manager.settings.manager.remove_nodes_deadline_s)
+    return _accepted(manager, snapshot, {"result": "OK"}, job)
+
+
+def _newest_replicas(snapshot: Snapshot, count: int) -> tuple[int, ...]:
+    replicas = [n.id for n in snapshot.nodes if n.id != snapshot.cluster.primary and n.goal is Goal.PRESENT]
+    if count > len(replicas):
+        raise Conflict(f"Cannot remove so many nodes: there are {len(replicas)} replicas.", replicas=len(replicas))
+    return tuple(sorted(replicas)[len(replicas) - count :])
+
+
+def _check_removal(snapshot: Snapshot, going: tuple[int, ...], *, force: bool) -> None:
+    """Refuse what would risk data without ``force``: the primary, and the last copy."""
+    if force:
+        return
+    staying = [n for n in snapshot.nodes if n.goal is Goal.PRESENT and n.id not in going]
+    if snapshot.initialised and not staying:
+        raise Unsafe("This is the last copy of the data; say force to destroy it.", nodes=list(going))
+    if snapshot.initialised and snapshot.cluster.primary in going:
+        raise Unsafe(
+            f"Node {snapshot.cluster.primary} is the primary.  Move its role first with set_up_replica_master, "
+            "or say force to have that done.",
+            nodes=list(going),
+        )
+
+
+def switch_over(manager: Manager, *, cluster: str, node: int) -> Accepted:
+    """Wish for another primary; no acknowledged write is lost on the way."""
+    snapshot = queries.record(manager, cluster)
+    _check_running(snapshot)
+    target = queries.find(snapshot, node)
+    answer = {"serviceNode": queries.node_info(manager, snapshot, target)}
+    if snapshot.cluster.primary == node:
+        return Accepted(answer, None)
+    if running := next((job for job in snapshot.jobs if job.kind is JobKind.SWITCHOVER), None):
+        raise Conflict(f"Job {running.id} is moving the primary's role already; wait for its end.", job=running.id)
+    facts = manager.looks.get(snapshot.cluster.id)
+    _check_target(facts, node)
+    job = _job(manager, snapshot, JobKind.SWITCHOVER, (node,), manager.settings.manager.switchover_deadline_s)
+    return _accepted(manager, snapshot, answer, job)
+
+
+def _check_target(facts: Facts | None, node: int) -> None:
+    sight = facts.by_id.get(node) if facts else None
+    if facts is None or sight is None or not sight.wanted or not facts.follows(sight):
+        raise Conflict(
+            f"Node {node} is not a replica that follows the primary; get_node_info tells where it stands.", node=node
+        )
+
+
+def follow(manager: Manager, *, cluster: str, node: int, master_host: str | None) -> Accepted:
+    """Wish that a node follows the present primary, by GTID; coordinates of 2012 are not needed."""
+    snapshot = queries.record(manager, cluster)
+    _check_running(snapshot)
+    found = queries.find(snapshot, node)
+    facts = manager.looks.get(snapshot.cluster.id)
+    primary = facts.primary if facts else None
+    if primary is None or snapshot.cluster.primary is None:
+        raise Conflict(f"Cluster {cluster} has no primary yet; wait until its first node runs.", cluster=cluster)
+    if snapshot.cluster.primary == node:
+        raise Conflict(
+            f"Node {node} is the primary.  Give its role to another with set_up_replica_master; it then follows that.",
+            node=node,
+        )
+    if master_host is not None and master_host != primary.address:
+        raise Invalid(
+            f"A node follows the primary of its cluster, which is {primary.address}; leave master_host out.",
+            master_host=master_host,
+        )
+    answer = {"serviceNode": queries.node_info(manager, snapshot, found)}
+    job = _job(manager, snapshot, JobKind.FOLLOW, (node,), manager.settings.manager.remove_nodes_deadline_s)
+    return _accepted(manager, snapshot, answer, job)
+
+
+def shut_down(manager: Manager, *, cluster: str) -> Accepted:
+    """Stop the servers; machines and data stay."""
+    snapshot = queries.record(manager, cluster)
+    if snapshot.cluster.goal is ClusterGoal.STOPPED or not snapshot.nodes:
+        state = queries.cluster_state(snapshot, manager.looks.get(snapshot.cluster.id))
+        raise Conflict(f"Service in wrong state: it is {state}, and only a running one can be stopped.", state=state)
+    with manager.store.transaction():
+        manager.store.clusters.change(snapshot.cluster.id, goal=ClusterGoal.STOPPED)
+        job = _job(manager, snapshot, JobKind.SHUTDOWN, (), manager.settings.manager.remove_nodes_deadline_s)
+    return _accepted(manager, snapshot, {"state": "EPILOGUE"}, job)
+
+
+def start_up(manager: Manager, *, cluster: str) -> Accepted:
+    """Bring a stopped cluster back; one without nodes gets its first."""
+    snapshot = queries.record(manager, cluster)
+    result = {"state": "PROLOGUE"}
+    if not snapshot.nodes:
+        job_id = _add(manager, snapshot, 1, JobKind.ADD_NODES).job
+        return Accepted(result, job_id)
+    if snapshot.cluster.goal is not ClusterGoal.STOPPED:
+        state = queries.cluster_state(snapshot, manager.looks.get(snapshot.cluster.id))
+        raise Conflict(f"Service in wrong state: it is {state}, and only a stopped one can be started.", state=state)
+    with manager.store.transaction():
+        manager.store.clusters.change(snapshot.cluster.id, goal=ClusterGoal.RUNNING)
+        job = _job(manager, snapshot, JobKind.STARTUP, (), manager.settings.manager.remove_nodes_deadline_s)
+    return _accepted(manager, snapshot, result, job)
+
+
+def _check_function(function: str) -> None:
+    if function in FUNCTIONS:
+        return
+    if function in LATER_FUNCTIONS:
+        raise Invalid(f"This version cannot make nodes of function {function!r}; ask for 'agent'.", function=function)
+    raise Invalid(f"There is no function {function[:64]!r}; the one there is is 'agent'.", function=function[:64])
+
+
+def _check_running(snapshot: Snapshot) -> None:
+    if snapshot.cluster.goal is not ClusterGoal.RUNNING:
+        raise Conflict(
+            f"Service in wrong state: cluster {snapshot.cluster.name} is {snapshot.cluster.goal}; call startup first.",
+            state=snapshot.cluster.goal,
+        )
+
+
+def _job(
+    manager: Manager, snapshot: Snapshot, kind: JobKind, nodes: tuple[int, ...], within_s: float, group: str = ""
+) -> Job:
+    now = manager.now()
+    job = Job(
+        id=0,
+        cluster_id=snapshot.cluster.id,
+        kind=kind,
+        nodes=nodes,
+        group=group,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=within_s),
+    )
+    added = manager.store.jobs.add(job)
+    about = f" nodes {', '.join(map(str, nodes))}" if nodes else ""
+    manager.event(snapshot.cluster.name, f"job-{kind}", f"Job {added.id} was asked for:{about or ' the cluster'}.")
+    return added
+
+
+def _accepted(manager: Manager, snapshot: Snapshot, result: dict[str, Any], job: Job) -> Accepted:
+    manager.wake(snapshot.cluster.id)
+    return Accepted(result, job.id)

@@ -1,0 +1,218 @@
+"""The table of every option in an INI file: the loader, the samples and the reference are read from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How the text of a value is read."""
+
+    TEXT = "text"
+    PATH = "path"  # ``~`` is the user's home; empty is no path
+    INTEGER = "integer"
+    NUMBER = "number"
+    FLAG = "true or false"
+    CHOICE = "choice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option.
+
+    ``default`` is the text that an absent or empty option stands for; None means that it must be
+    given.  ``minimum`` and ``maximum`` bound integers and numbers, ends included.  A ``secret``
+    keeps its whole line and is shown nowhere.  ``example`` stands in the sample where there is no
+    default.
+    """
+
+    section: str
+    key: str
+    says: str
+    kind: Kind = Kind.TEXT
+    default: str | None = ""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float = 0
+    maximum: float | None = None
+    secret: bool = False
+    example: str = ""
+
+
+def _text(section: str, key: str, says: str, default: str | None = "", *, example: str = "") -> Option:
+    return Option(section=section, key=key, says=says, default=default, example=example)
+
+
+def _secret(section: str, key: str, says: str) -> Option:
+    return Option(section=section, key=key, says=says, secret=True)
+
+
+def _path(section: str, key: str, says: str, default: str | None = "", *, example: str = "") -> Option:
+    return Option(section=section, key=key, says=says, default=default, kind=Kind.PATH, example=example)
+
+
+def _integer(section: str, key: str, says: str, default: str | None, *, unit: str = "", minimum: float = 0) -> Option:
+    return Option(
+        section=section, key=key, says=says, default=default, kind=Kind.INTEGER, unit=unit, minimum=minimum, example="1"
+    )
+
+
+def _port(section: str, key: str, says: str, default: str) -> Option:
+    return Option(section=section, key=key, says=says, default=default, kind=Kind.INTEGER, minimum=1, maximum=65535)
+
+
+def _number(section: str, key: str, says: str, default: str, *, unit: str = "", minimum: float = 0.01) -> Option:
+    return Option(section=section, key=key, says=says, default=default, kind=Kind.NUMBER, unit=unit, minimum=minimum)
+
+
+def _choice(section: str, key: str, says: str, *choices: str) -> Option:
+    return Option(section=section, key=key, says=says, kind=Kind.CHOICE, default=choices[0], choices=choices)
+
+
+_IAAS = (
+    _text("iaas", "DRIVER", "Where VMs come from: LOCAL is this machine, DUMMY only pretends.", "LOCAL"),
+    _text("iaas", "OPENNEBULA_URL", "OpenNebula's XML-RPC address.", example="http://10.30.1.1:2633/RPC2"),
+    _text("iaas", "OPENNEBULA_USER", "OpenNebula's user name."),
+    _secret("iaas", "OPENNEBULA_PASSWORD", "The user's password or login token."),
+    _text("iaas", "OPENNEBULA_IMAGE_ID", "Image of the agents' VMs, unless the template section names one."),
+    _text("iaas", "OPENNEBULA_SIZE_ID", "Accepted as in 2012; the size comes from CPU and MEM_SIZE."),
+    _text("iaas", "OPENNEBULA_NETWORK_ID", "Network of the agents' VMs, unless the template section names one."),
+    _text("iaas", "OPENNEBULA_NETWORK_GATEWAY", "Gateway of that network."),
+    _text("iaas", "OPENNEBULA_NETWORK_NAMESERVER", "Name server of that network."),
+    _text("iaas", "OPENNEBULA_CONTEXT_SCRIPT_MANAGER", "Script that a manager's VM runs at its first boot."),
+    _text("iaas", "OPENNEBULA_CONTEXT_SCRIPT_AGENT", "Script that an agent's VM runs at its first boot."),
+    _text("iaas", "LOCAL_ROOT", "Directory of the VMs on this machine. Empty: `local` below state_dir."),
+    _text("iaas", "LOCAL_NETWORK", "Addresses for the VMs on this machine, inside 127.0.0.0/8.", "127.0.0.0/8"),
+    _text("iaas", "LOCAL_INIT", "Script that boots a VM on this machine. Empty: the one that comes along."),
+    _text("iaas", "DUMMY_DELAY_S", "Time until a pretended VM runs, in seconds.", "0"),
+    _text("iaas", "DUMMY_FAIL", "Creations that fail: a name pattern such as `*-3`, or a number n for every n-th."),
+    _text("iaas", "DUMMY_LOSE_ANSWER", "Creations that work but report a failure; as DUMMY_FAIL."),
+)
+
+_MANAGER = (
+    _text("manager", "name", "This manager's name; its VMs carry it. Unique per cloud user.", "conpaassql"),
+    _text("manager", "address", "Address to listen on.", "127.0.0.1"),
+    _port("manager", "port", "Port to listen on.", "50000"),
+    _path(
+        "manager",
+        "state_dir",
+        "Store, keys and certificates. Empty: /var/lib/conpaassql for root, else ~/.local/state/conpaassql.",
+    ),
+    _choice("manager", "auth", "Who may call: holders of a token, or (on loopback only) everybody.", "token", "none"),
+    _choice("manager", "tls", "HTTPS; auto: on unless the address is a loopback address.", "auto", "on", "off"),
+    _text("manager", "public_address", "The manager's address as agents see it. Empty: address."),
+    Option(
+        section="manager",
+        key="find_existing_agents",
+        says="At start, take over agents' VMs that carry this manager's name but are not in its store.",
+        kind=Kind.FLAG,
+        default="false",
+    ),
+    _path("manager", "logfile", "File for the log. Empty: standard error."),
+    _number("manager", "poll_agents_timer", "Time between two looks at a healthy cluster.", "2", unit="s"),
+    _number(
+        "manager", "add_nodes_deadline_s", "Time for new nodes to be ready, else they are undone.", "900", unit="s"
+    ),
+    _number("manager", "remove_nodes_deadline_s", "Time for a node's VM to be gone.", "300", unit="s"),
+    _number("manager", "switchover_deadline_s", "Time for a planned change of the primary.", "10", unit="s"),
+    _integer(
+        "manager", "max_body_mib", "Largest request body; dumps have their own limit.", "16", unit="MiB", minimum=1
+    ),
+    _integer("manager", "max_dump_mib", "Largest dump that is loaded; 0: no limit.", "0", unit="MiB"),
+    _integer("manager", "max_nodes_per_call", "Most nodes that one add_nodes may ask for.", "100", minimum=1),
+)
+
+_T = "onevm_agent_template"
+_TEMPLATE = (
+    _path(_T, "FILENAME", "VM template of the agents. Empty: the one that comes along."),
+    _text(_T, "NAME", "First part of the VMs' names.", "conpaassql-agent"),
+    _number(_T, "CPU", "Share of a host's processors.", "0.2", unit="processors"),
+    _integer(_T, "MEM_SIZE", "Memory.", "256", unit="MiB", minimum=64),
+    _text(_T, "DISK", "More attributes of the VM's DISK."),
+    _integer(_T, "DISK_SIZE", "Size of the VM's disk.", "10240", unit="MiB", minimum=256),
+    _text(_T, "OS", "The VM's OS section."),
+    _text(_T, "IMAGE_ID", "The VM's image. Empty: OPENNEBULA_IMAGE_ID."),
+    _text(_T, "NETWORK_ID", "The VM's network. Empty: OPENNEBULA_NETWORK_ID."),
+    _text(_T, "CONTEXT", "More attributes of the VM's CONTEXT."),
+    _text(_T, "USERDATA", "User data for the VM, as text or hexadecimal."),
+)
+
+MANAGER: tuple[Option, ...] = _IAAS + _MANAGER + _TEMPLATE
+
+AGENT: tuple[Option, ...] = (
+    _text("MySQL_root_connection", "location", "Accepted as in 2012 and not used: the agent runs its own server."),
+    _text("MySQL_root_connection", "username", "The server's administrator.", "root"),
+    _secret("MySQL_root_connection", "password", "Accepted as in 2012 and not used: the agent logs in by its socket."),
+    _text("MySQL_configuration", "my_cnf_file", "Accepted as in 2012 and not used: the manager sends the options."),
+    _text("MySQL_configuration", "path_mysql_ssr", "Accepted as in 2012 and not used: the agent runs its own server."),
+    _integer("agent", "node", "This node's number.", None, minimum=1),
+    _text("agent", "cluster", "The name of its cluster."),
+    _path("agent", "root", "Directory of everything the agent keeps.", None, example="/var/lib/conpaassql/node"),
+    _text("agent", "address", "Address that the agent and its server listen on.", None, example="127.1.2.3"),
+    _port("agent", "port", "The agent's port.", "60000"),
+    _path("agent", "template", "Prepared empty data directory. Empty: `template` beside root."),
+    _text("agent", "manager_url", "Where the manager is.", None, example="https://127.0.0.1:50000"),
+    _path("agent", "join_token_file", "File (mode 0600) with the token for the first visit to the manager."),
+    _path("agent", "ca_file", "Certificate of the manager's authority."),
+    _integer("agent", "disk_mib", "Size of the disk; 0: ask the file system.", "0", unit="MiB"),
+    _integer("agent", "memory_mib", "Size of the memory; 0: ask the kernel.", "0", unit="MiB"),
+)
+
+TABLES: Mapping[str, tuple[Option, ...]] = {"manager": MANAGER, "agent": AGENT}
+
+
+def _about(option: Option) -> str:
+    """Return what an option is, in one line."""
+    bounds = {
+        Kind.CHOICE: f"one of {', '.join(option.choices)}",
+        Kind.FLAG: "true or false",
+        Kind.INTEGER: f"whole number from {option.minimum:g}" + (f" to {option.maximum:g}" if option.maximum else ""),
+        Kind.NUMBER: f"number from {option.minimum:g}",
+    }.get(option.kind, "")
+    facts = [fact for fact in (bounds, option.unit, "secret" if option.secret else "") if fact]
+    return option.says + (f" ({'; '.join(facts)})" if facts else "")
+
+
+def sample(which: str) -> str:
+    """Return the commented sample file of ``manager`` or ``agent``: every option with its default."""
+    lines = [
+        f"# Configuration of the conpaassql {which}: every option with its default.",
+        "# Names of options may be written in any case. A change takes effect at the next start.",
+    ]
+    section = ""
+    for option in TABLES[which]:
+        if option.section != section:
+            section = option.section
+            lines += ["", f"[{section}]"]
+        value = option.default if option.default is not None else option.example
+        setting = f"{option.key} = {value}".rstrip()
+        lines += [f"# {_about(option)}", setting if option.default is None else f"#{setting}"]
+    return "\n".join(lines) + "\n"
+
+
+_INTRODUCTION = """\
+# Configuration
+
+This page is written from the table of options. A change takes effect at the next start.
+
+A file is an INI file in UTF-8. Names of options may be written in any case. Lines that begin with `#` or `;` are
+comments; ` #` begins a comment in a value, except in a secret, which is the whole line. A backslash at the end of a
+line goes on with the next. Nothing is expanded: `$` and `%` stay as they are. An empty option stands for its
+default. An unknown section or option is an error, so that a slip of the pen is found at once. A driver of your own
+has its options in `[iaas]`, beginning with its name.
+"""
+
+
+def reference() -> str:
+    """Return the page on configuration, in Markdown."""
+    lines = [_INTRODUCTION.rstrip()]
+    section = ""
+    for which, table in TABLES.items():
+        lines += ["", f"## The {which}'s file (`conf/{which}.ini`)"]
+        for option in table:
+            if option.section != section:
+                section = option.section
+                lines += ["", f"### [{section}]", "", "| option | default | meaning |", "|---|---|---|"]
+            default = "required" if option.default is None else f"`{option.default}`" if option.default else ""
+            lines.append(f"| `{option.key}` | {default} | {_about(option)} |")
+    return "\n".join(lines) + "\n"
