@@ -77,6 +77,7 @@ class Service:
 @contextmanager
 def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[Service]:
     """Build a manager and start its loop; everything is closed at the end."""
+    os.umask(0o077)
     state = found.manager.state_dir
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -303,6 +303,15 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Where a source's snapshot stands: as a GTID set, and in its own binary log."""
+
+    executed: str
+    log_file: str
+    log_position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableDigest:
     """One table's checksum, or ``note``: why there is none that could be compared."""
 
@@ -385,7 +394,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         name="digest",
-        says="Checksum all tables in one snapshot: lines of JSON, its Position and then a TableDigest each.",
+        says="Checksum all tables in one snapshot: lines of JSON, a Snapshot and then a TableDigest each.",
         request=Empty,
         caller=Caller.NODE,
         shape=Shape.DOWNLOAD,

@@ -19,7 +19,7 @@ from conpaassql.agent.mysqld import Name, Session
 from conpaassql.agent.node import Node
 from conpaassql.agent.tasks import Progress
 from conpaassql.errors import AgentError, Conflict, MysqlError
-from conpaassql.protocol import Empty, Position, TableDigest, Verify
+from conpaassql.protocol import Empty, Peer, Snapshot, TableDigest, Verify
 
 ACCOUNTS = "(accounts)"
 _CHECKSUM_TIMEOUT_S = 3600.0  # of one table
@@ -27,6 +27,11 @@ _FIRST_LINE_S = 30.0  # from the source, while the applier is held
 _CATCH_UP_S = 300.0
 _LOOK_S = 0.02
 _NAMED = 10  # tables in a sentence
+_ACCOUNT_ROWS = (
+    "SELECT Host, User, JSON_REMOVE(Priv, '$.password_last_changed') FROM mysql.global_priv WHERE User IN %s",
+    "SELECT * FROM mysql.db WHERE User IN %s",
+    "SELECT Host, User, Role FROM mysql.roles_mapping WHERE User IN %s",
+)
 # A table that came or went since the snapshot, or that cannot be read in it.
 _CHANGED = frozenset({1146, 1412, 1049})
 
@@ -34,17 +39,17 @@ T = TypeVar("T")
 
 
 def digest(node: Node, _request: Empty = Empty()) -> Iterator[bytes]:
-    """Yield lines of JSON: the ``Position`` of a snapshot, then a ``TableDigest`` for each of its tables.
+    """Yield lines of JSON: a ``Snapshot``, then a ``TableDigest`` for each of its tables.
 
     Raises:
         MysqlError: also while streaming.
     """
     with node.mysqld.session(_CHECKSUM_TIMEOUT_S) as session:
-        known = _accounts(node, session)
-        position = _snapshot(session)
+        known = _accounts(node)
+        snapshot = _snapshot(session)
         # Accounts are in no snapshot: only what is the same before and after it is the state in it.
-        steady = known == _accounts(node, session)
-        yield _line(Position(executed=position))
+        steady = known == _accounts(node)
+        yield _line(snapshot)
         yield _line(known if steady else TableDigest(table=ACCOUNTS, note="changed meanwhile"))
         for found in _tables(session):
             yield _line(found)
@@ -56,12 +61,12 @@ def verify(node: Node, request: Verify) -> Empty:
     The result is in the task's sentence and in ``State.verified``.
 
     Raises:
-        Conflict: this node follows nobody, or other work is running.
+        Conflict: this node follows somebody else or nobody, or other work is running.
         StaleTerm: see ``StateFile.accept``.
     """
     with node.state.order(request.term):
         with node.mysqld.session() as session:
-            _check_replica(session)
+            _check_replica(session, request.source)
         node.tasks.start("verify", lambda progress: _verify(node, request, progress))
     return Empty()
 
@@ -79,9 +84,10 @@ def compare(here: Mapping[str, TableDigest], there: Mapping[str, TableDigest]) -
     return different, notes
 
 
-def _check_replica(session: Session) -> None:
-    if not session.records(session.flavour.replica_status):
-        raise Conflict("This node follows nobody, so there is nothing to compare it with. Choose a replica.")
+def _check_replica(session: Session, source: Peer) -> None:
+    status = session.records(session.flavour.replica_status)
+    if not status or status[0]["Master_Host"] != source.host:
+        raise Conflict("This node does not follow that source, so they cannot be compared. Choose its own source.")
 
 
 def _verify(node: Node, request: Verify, progress: Progress) -> str:
@@ -91,10 +97,11 @@ def _verify(node: Node, request: Verify, progress: Progress) -> str:
         applier = held.enter_context(_applier_held(node))
         with _asked(node, request, progress) as stream:
             lines = stream.lines()
-            position = _decode(next(lines, b""), Position).executed
-            _apply_until(applier, position, progress)
+            goal = _decode(next(lines, b""), Snapshot)
+            _apply_until(applier, goal, progress)
             _snapshot(snapshot)
-            known = _accounts(node, applier)
+            _expect(applier, goal)
+            known = _accounts(node)
             held.close()
             stream.wait_up_to(_CHECKSUM_TIMEOUT_S)
             here = _computed(snapshot, known, progress)
@@ -102,14 +109,14 @@ def _verify(node: Node, request: Verify, progress: Progress) -> str:
             there = {found.table: found for found in (_decode(line, TableDigest) for line in lines)}
     different, notes = compare(here, there)
     node.state.change(verified="different" if different else "equal")
-    return _sentence(position, len(here), different, notes)
+    return _sentence(goal.executed, len(here), different, notes)
 
 
 @contextmanager
 def _asked(node: Node, request: Verify, progress: Progress) -> Iterator[peers.Download]:
-    with peers.download(node.layout.tls, request.source, "digest", _FIRST_LINE_S) as stream:
-        with progress.broken_by(stream.cut):
-            yield stream
+    tls = node.layout.tls
+    with peers.download(tls, request.source, "digest", _FIRST_LINE_S) as stream, progress.broken_by(stream.cut):
+        yield stream
 
 
 def _computed(snapshot: Session, known: TableDigest, progress: Progress) -> dict[str, TableDigest]:
@@ -149,38 +156,56 @@ def _applier_held(node: Node) -> Iterator[Session]:
                 fresh.run("START SLAVE SQL_THREAD")
 
 
-def _apply_until(session: Session, position: str, progress: Progress) -> None:
-    """Apply up to exactly ``position``, which this replica has not passed.
+def _apply_until(session: Session, goal: Snapshot, progress: Progress) -> None:
+    """Apply up to exactly ``goal``, which this replica has not passed.
+
+    UNTIL takes a place in the source's log here: a GTID position it takes only when the receiver
+    is stopped as well.  Where no event follows, the applier waits at the goal and does not end.
 
     Raises:
         MysqlError: it did not get there in time, or stopped somewhere else.
     """
-    if position == _applied(session):
+    if _reached(session, goal):
         return
-    session.run("START SLAVE SQL_THREAD UNTIL master_gtid_pos=%s", position)
+    session.run("START SLAVE SQL_THREAD UNTIL MASTER_LOG_FILE=%s, MASTER_LOG_POS=%s", goal.log_file, goal.log_position)
     deadline = time.monotonic() + _CATCH_UP_S
-    while session.records("SHOW SLAVE STATUS")[0]["Slave_SQL_Running"] != "No":
+    while _applying(session) and not _reached(session, goal):
         progress.check()
         if time.monotonic() > deadline:
-            raise MysqlError(f"The replica did not reach {position} within {_CATCH_UP_S:g} s. Try again later.")
+            raise MysqlError(f"The replica did not reach {goal.executed} within {_CATCH_UP_S:g} s. Try again later.")
         time.sleep(_LOOK_S)
-    if _sorted(_applied(session)) != _sorted(position):
-        status = session.records("SHOW SLAVE STATUS")[0]
-        raise MysqlError(
-            f"The replica stopped at {_applied(session)} and not at {position}. {status['Last_SQL_Error']}".strip()
-        )
+    _expect(session, goal)
+
+
+def _reached(session: Session, goal: Snapshot) -> bool:
+    return _parts(_applied(session)) == _parts(goal.executed)
+
+
+def _applying(session: Session) -> bool:
+    return bool(session.records("SHOW SLAVE STATUS")[0]["Slave_SQL_Running"] != "No")
+
+
+def _expect(session: Session, goal: Snapshot) -> None:
+    """Make sure that the applier stands at ``goal``.
+
+    Raises:
+        MysqlError: it does not.
+    """
+    if not _reached(session, goal):
+        why = session.records("SHOW SLAVE STATUS")[0]["Last_SQL_Error"]
+        raise MysqlError(f"The replica stands at {_applied(session)} instead of {goal.executed}. {why}".strip())
 
 
 def _applied(session: Session) -> str:
     return str(session.rows("SELECT @@GLOBAL.gtid_slave_pos")[0][0])
 
 
-def _sorted(position: str) -> list[str]:
+def _parts(position: str) -> list[str]:
     return sorted(part.strip() for part in position.split(",") if part.strip())
 
 
-def _snapshot(session: Session) -> str:
-    """Open a consistent snapshot and return its position.
+def _snapshot(session: Session) -> Snapshot:
+    """Open a consistent snapshot and say where it stands.
 
     Source: MariaDB's manual, "Enhancements for START TRANSACTION WITH CONSISTENT SNAPSHOT".  A
     domain of which the binary log holds nothing stands where it was when the data was copied here.
@@ -189,20 +214,21 @@ def _snapshot(session: Session) -> str:
     session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
     status = dict(session.rows("SHOW STATUS LIKE 'binlog_snapshot_%'"))
-    logged = session.rows(
-        "SELECT BINLOG_GTID_POS(%s, %s)", status["Binlog_snapshot_file"], int(status["Binlog_snapshot_position"])
-    )[0][0]
-    return ",".join((copied | _by_domain(str(logged or ""))).values())
+    file, position = status["Binlog_snapshot_file"], int(status["Binlog_snapshot_position"])
+    logged = session.rows("SELECT BINLOG_GTID_POS(%s, %s)", file, position)[0][0]
+    executed = ",".join((copied | _by_domain(str(logged or ""))).values())
+    return Snapshot(executed=executed, log_file=file, log_position=position)
 
 
 def _by_domain(position: str) -> dict[str, str]:
-    return {part.split("-")[0]: part for part in _sorted(position)}
+    return {part.split("-")[0]: part for part in _parts(position)}
 
 
 def _tables(session: Session) -> Iterator[TableDigest]:
     """Yield the checksum of every table of the tenants, in the snapshot that ``session`` has open."""
     found = session.rows(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, IF(TABLE_TYPE = 'SEQUENCE', 'SEQUENCE', COALESCE(ENGINE, '?')) FROM information_schema.TABLES "
+        "SELECT TABLE_SCHEMA, TABLE_NAME, IF(TABLE_TYPE = 'SEQUENCE', 'SEQUENCE', COALESCE(ENGINE, '?')) "
+        "FROM information_schema.TABLES "
         "WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE', 'SYSTEM VERSIONED') ORDER BY 1, 2"
     )
     session.run("SAVEPOINT before_a_table")
@@ -230,21 +256,20 @@ def _table(session: Session, name: str, path: tuple[Name, Name]) -> TableDigest:
     return TableDigest(table=name, checksum=str(checksum))
 
 
-def _accounts(node: Node, session: Session) -> TableDigest:
-    """Return a checksum of the tenants' accounts and rights as if they were a table."""
+def _accounts(node: Node) -> TableDigest:
+    """Return a checksum of the tenants' accounts and rights as if they were a table.
+
+    In a session of its own: a transaction that has read these tables can set no savepoint.
+    """
     users = [user.username for user in accounts.users(node).users] + [accounts.ROLE]
     content = hashlib.sha256()
-    for sql in (
-        "SELECT Host, User, JSON_REMOVE(Priv, '$.password_last_changed') FROM mysql.global_priv WHERE User IN %s",
-        "SELECT * FROM mysql.db WHERE User IN %s",
-        "SELECT Host, User, Role FROM mysql.roles_mapping WHERE User IN %s",
-    ):
-        rows = session.rows(sql, users)
-        content.update(repr(sorted(repr(row) for row in rows)).encode())
+    with node.mysqld.session() as session:
+        for sql in _ACCOUNT_ROWS:
+            content.update(repr(sorted(repr(row) for row in session.rows(sql, users))).encode())
     return TableDigest(table=ACCOUNTS, checksum=content.hexdigest()[:16])
 
 
-def _line(value: Position | TableDigest) -> bytes:
+def _line(value: Snapshot | TableDigest) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 

@@ -1,7 +1,7 @@
 """Databases as SQL text, out and in, as streams: nothing grows with their size.
 
-What comes in is a tenant's text and is not trusted: it runs under an account that may do what
-the tenants' role may do and nothing else, in a client that knows no commands of its own.
+What comes in is a tenant's text and is not trusted: it runs under an account that has rights on
+the tenants' databases and no others, in a client that knows no commands of its own.
 """
 
 import re
@@ -15,12 +15,12 @@ from conpaassql.agent.mysqld import Name, Session, native_hash
 from conpaassql.agent.node import Node
 from conpaassql.agent.replication import expect_primary
 from conpaassql.agent.state import replace_file
-from conpaassql.errors import Forbidden, MysqlError, NotFound
+from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound
 from conpaassql.protocol import Dump, Empty, Order
 
 _DUMP_IDLE_S = 60.0
 _LOAD_IDLE_S = 3600.0  # one statement may build an index over a large table
-_LOADER = f"{accounts.OWN_PREFIX}load_"
+LOADER = f"{accounts.OWN_PREFIX}load"
 _LONGEST_HEAD_BYTES = 1 << 16  # of a line that we have to read; longer ones are rows
 
 _NAME = rb"(?:`((?:[^`]|``)+)`|([0-9A-Za-z_$]+))"
@@ -73,11 +73,11 @@ def _dump_command(node: Node, names: Iterable[str]) -> list[str]:
 def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
     """Run a dump on the primary.
 
-    What the dump defines (views, routines, triggers, events) belongs to the tenants' role
-    afterwards, whoever its definer was.
+    What the dump defines (views, routines, triggers, events) belongs to an account of ours
+    afterwards, which may do what tenants may, whoever its definer was.
 
     Raises:
-        Conflict: this node is not the primary.
+        Conflict: this node is not the primary, or a load is running.
         Forbidden: the dump creates a database of the server's own.
         MysqlError: a statement failed; details hold ``line`` and ``errno``.  Those before it have been run.
         StaleTerm: see ``StateFile.accept``.
@@ -85,10 +85,10 @@ def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
     node.state.accept(request.term)
     with node.mysqld.change() as session:
         expect_primary(session)
-        accounts.grant_all_databases(session)
-    with _loader(node) as command, programs.started(command, node.layout.root / "tmp", reads=True) as client:
+        _prepare_loader(node, session)
+    with _unlocked(node) as command, programs.started(command, node.layout.root / "tmp", reads=True) as client:
         try:
-            for piece in rewritten(chunks, lambda name: _admit(node, name)):
+            for piece in rewritten(chunks, lambda name: _admit_new(node, name)):
                 client.write(piece, _LOAD_IDLE_S)
             client.finish(_LOAD_IDLE_S)
         except MysqlError as exc:
@@ -99,7 +99,7 @@ def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
 
 
 def rewritten(chunks: Iterable[bytes], admit: Callable[[str], None]) -> Iterator[bytes]:
-    """Yield a dump with its definers replaced by the tenants' role; ``admit`` hears of each database before its line.
+    """Yield a dump with its definers replaced by whoever loads it; ``admit`` hears of each database before its line.
 
     Only the beginnings of lines are looked at.  That decides nothing about safety: a statement
     that hides elsewhere is refused by the server for want of rights.
@@ -130,15 +130,41 @@ def _rewrite_line(line: bytes, admit: Callable[[str], None]) -> bytes:
     if found := _CREATE_DATABASE.match(line):
         quoted, plain = found.groups()
         admit((quoted.replace(b"``", b"`") if quoted else plain).decode(errors="replace"))
-    return _DEFINER.sub(rb"\1DEFINER=CURRENT_ROLE", line, count=1) if _DEFINER.match(line) else line
+    return _DEFINER.sub(rb"\1DEFINER=CURRENT_USER", line, count=1) if _DEFINER.match(line) else line
 
 
-def _admit(node: Node, database: str) -> None:
-    """Let the tenants' role into a database that is about to be created."""
+def _prepare_loader(node: Node, session: Session) -> None:
+    """Make the account that loads, if it is not there, with the tenants' rights on each database.
+
+    It stays, since it owns what dumps define, and is locked but for the time of a load.
+
+    Raises:
+        Conflict: a load is running.
+    """
+    if session.rows("SELECT 1 FROM information_schema.PROCESSLIST WHERE USER=%s", LOADER):
+        raise Conflict("A dump is being loaded. Wait for its end.")
+    if not session.rows("SELECT 1 FROM mysql.global_priv WHERE User=%s AND Host='localhost'", LOADER):
+        session.run("CREATE USER %s@'localhost' IDENTIFIED BY PASSWORD %s ACCOUNT LOCK", LOADER, _random_hash())
+    held = {row[0] for row in session.rows("SELECT Db FROM mysql.db WHERE User=%s AND Host='localhost'", LOADER)}
+    for name in accounts.databases(node).databases:
+        if _pattern(name) not in held:
+            _admit(session, name)
+
+
+def _admit(session: Session, database: str) -> None:
+    """Let the account that loads into a database, which may be about to be created.
+
+    Raises:
+        Forbidden: it is the server's own.
+    """
     if database.casefold() in MARIADB.system_databases:
         raise Forbidden(f"The dump creates the database {database!r}, which is the server's own.", database=database)
+    session.run("GRANT ALL PRIVILEGES ON %s.* TO %s@'localhost'", _pattern(database), LOADER)
+
+
+def _admit_new(node: Node, database: str) -> None:
     with node.mysqld.change() as session:
-        session.run("GRANT ALL PRIVILEGES ON %s.* TO %s", _pattern(database), Name(accounts.ROLE))
+        _admit(session, database)
 
 
 def _pattern(database: str) -> Name:
@@ -146,61 +172,37 @@ def _pattern(database: str) -> Name:
     return Name(re.sub(r"([\\_%])", r"\\\1", database))
 
 
+def _random_hash() -> str:
+    return native_hash(secrets.token_urlsafe(24))
+
+
 @contextmanager
-def _loader(node: Node) -> Iterator[list[str]]:
-    """Give the command of a client whose account lives as long as the block, on this server alone."""
-    name, password = f"{_LOADER}{secrets.token_hex(4)}", secrets.token_urlsafe(24)
-    options = node.layout.run / f"{name}.cnf"
-    replace_file(options, f"[client]\nuser={name}\npassword={password}\nsocket={node.layout.socket}\n")
+def _unlocked(node: Node) -> Iterator[list[str]]:
+    """Give the command of a client that may log in to load, on this server and for the block only."""
+    password = secrets.token_urlsafe(24)
+    options = node.layout.run / f"load-{secrets.token_hex(4)}.cnf"
+    replace_file(options, f"[client]\nuser={LOADER}\npassword={password}\nsocket={node.layout.socket}\n")
     try:
-        with _here_alone(node) as session:
-            _remove_left_over(session)
-            session.run("CREATE USER %s@'localhost' IDENTIFIED BY PASSWORD %s", name, native_hash(password))
-            session.run("GRANT %s TO %s@'localhost'", Name(accounts.ROLE), name)
-            session.run("SET DEFAULT ROLE %s FOR %s@'localhost'", Name(accounts.ROLE), name)
-        yield _load_command(str(options))
+        _set_lock(node, native_hash(password), "UNLOCK")
+        yield [
+            "mariadb",
+            f"--defaults-file={options}",
+            "--batch",
+            "--binary-mode",  # no commands of the client in the text, but for DELIMITER
+            "--sandbox",
+            "--skip-local-infile",
+            "--default-character-set=utf8mb4",
+            "--max-allowed-packet=1G",
+        ]
     finally:
         options.unlink()
-        with _here_alone(node) as session:
-            _remove(session, name)
+        _set_lock(node, _random_hash(), "LOCK")
 
 
-@contextmanager
-def _here_alone(node: Node) -> Iterator[Session]:
-    """Open a session whose changes are not replicated."""
+def _set_lock(node: Node, password_hash: str, lock: str) -> None:
     with node.mysqld.session() as session:
-        session.run("SET SESSION sql_log_bin=0")
-        yield session
-
-
-def _remove_left_over(session: Session) -> None:
-    """Remove the accounts of loads whose agent died; one that is running has a connection."""
-    found = session.rows(
-        "SELECT User FROM mysql.global_priv WHERE Host='localhost' AND User LIKE %s "
-        "AND User NOT IN (SELECT USER FROM information_schema.PROCESSLIST)",
-        f"{_LOADER}%",
-    )
-    for (name,) in found:
-        session.run("DROP USER IF EXISTS %s@'localhost'", name)
-
-
-def _remove(session: Session, name: str) -> None:
-    """Remove a load's account; a statement that still runs under it ends first."""
-    session.run("KILL CONNECTION USER %s", name)
-    session.run("DROP USER IF EXISTS %s@'localhost'", name)
-
-
-def _load_command(option_file: str) -> list[str]:
-    return [
-        "mariadb",
-        f"--defaults-file={option_file}",
-        "--batch",
-        "--binary-mode",  # no commands of the client in the text, but for DELIMITER
-        "--sandbox",
-        "--skip-local-infile",
-        "--default-character-set=utf8mb4",
-        "--max-allowed-packet=1G",
-    ]
+        session.run("SET SESSION sql_log_bin=0")  # the password is of no use elsewhere
+        session.run(f"ALTER USER %s@'localhost' IDENTIFIED BY PASSWORD %s ACCOUNT {lock}", LOADER, password_hash)
 
 
 def _located(exc: MysqlError, said: str) -> MysqlError:

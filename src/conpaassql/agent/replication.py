@@ -56,7 +56,8 @@ def grant(node: Node, request: Grant) -> Empty:
 
     An account that is as it should be is left alone, so repeating writes no binary log.  While
     writes wait for a confirmation that nobody can give, the account is made on this node alone:
-    else the first replica of a new primary could never connect.  Ask every new primary again.
+    else the first replica of a new primary could never connect.  So ask every new primary again,
+    and early: for its own account too, by which it will follow its successor.
 
     Raises:
         Conflict: this node is not the primary.
@@ -187,6 +188,8 @@ def close_writes(node: Node, request: Close) -> Position:
 
 def semi_sync(node: Node, request: SemiSync) -> Empty:
     """Change who waits and who confirms.  A replica's receiver is restarted if it must be, nothing is lost.
+
+    Writes that wait when the waiting ends are told that all is well, although one copy alone has them.
 
     Raises:
         MysqlError: the server refused, or is still applying what it received (repeat the order).

@@ -120,7 +120,10 @@ class Facts:
         return self.cluster.durability is Durability.LOSSLESS
 
     def follows(self, sight: Sight) -> bool:
-        """Whether the node replicates from the primary, with both halves at work."""
+        """Whether the node replicates from the primary, with both halves at work.
+
+        A comparison holds the applier for a moment and lets it go by itself: that is still following.
+        """
         replica = sight.server.replica if sight.server else None
         primary = self.primary
         return bool(
@@ -128,7 +131,7 @@ class Facts:
             and primary
             and replica.source.host == primary.address
             and replica.receiving
-            and replica.applying
+            and (replica.applying or sight.working == "verify")
         )
 
     def caught_up(self, sight: Sight) -> bool:

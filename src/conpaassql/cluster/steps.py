@@ -1,4 +1,4 @@
-"""The smallest changes.  Each is safe to repeat, and says in ``says`` what it does, for the event log."""
+"""The smallest changes.  Each is safe to repeat; its docstring is what the event log says when it was done."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,73 +19,73 @@ class OfNode(Step):
 
 
 class CreateVm(OfNode):
-    """Ask the cloud for the node's VM."""
+    """The cloud was asked for the node's VM."""
 
 
 class PowerOnVm(OfNode):
-    """Boot the node's VM again."""
+    """The node's VM was powered on."""
 
 
 class DeleteVm(OfNode):
-    """Ask the cloud for the VM's end."""
+    """The cloud was asked for the VM's end."""
 
 
 class Forget(OfNode):
-    """The VM is gone: withdraw the node's replica account and its record."""
+    """The VM is gone; the node's replica account and its record were removed."""
 
 
 class Initialise(OfNode):
-    """Make the cluster's first, empty database."""
+    """The cluster's first, empty database was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clone(OfNode):
-    """Copy the database from ``donor``."""
+    """The node was told to copy the database from another."""
 
     donor: int
 
 
 class Follow(OfNode):
-    """Let the node replicate from the primary, with an account of its own."""
+    """The node replicates from the primary, with an account of its own."""
 
 
 class StartServer(OfNode):
-    """Start mysqld, read-only."""
+    """The server was started, read-only."""
 
 
 class StopServer(OfNode):
-    """Stop mysqld; the data stay."""
+    """The server was stopped; its data stay."""
 
 
 class OpenWrites(OfNode):
-    """Let the primary take writes."""
+    """The primary takes writes."""
 
 
 class CloseWrites(OfNode):
-    """Refuse writes and cut the users' connections."""
+    """The node refuses writes, and its users' connections were cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamePrimary(OfNode):
-    """Record the node as primary in a new term."""
+    """The node is on record as primary, in a new term."""
 
     acknowledgers: frozenset[int]
 
 
 class ForgetPrimary(Step):
-    """Record that the cluster holds no database any more."""
+    """The record says that the cluster holds no database any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameAcknowledgers(Step):
-    """Record who may confirm commits, before it takes effect."""
+    """It was put on record who may confirm commits, before it takes effect."""
 
     nodes: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class SetSemiSync(OfNode):
-    """Say whether the node waits for confirmations, and whether it gives them."""
+    """The node was told whether to wait for confirmations, and whether to give them."""
 
     wait: bool
     acknowledge: bool
@@ -93,7 +93,7 @@ class SetSemiSync(OfNode):
 
 @dataclass(frozen=True, slots=True)
 class Verify(OfNode):
-    """Compare the node's tables with those of ``source``."""
+    """The node was told to compare its tables with those of another."""
 
     source: int
 

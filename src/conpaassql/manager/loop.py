@@ -42,6 +42,7 @@ class _Turn:
     woken: bool = False
     last_steps: tuple[Step, ...] = ()
     repeats: int = 0
+    renew_at: float = 0.0
     diagnosis: str = ""
     last_error: str = ""
 
@@ -116,7 +117,7 @@ class Loop:
     def _round(self, manager: Manager, cluster_id: int, turn: _Turn) -> float:
         """Look once, act once, and return how long the next look may wait."""
         poll_s = manager.settings.manager.poll_agents_timer
-        if not manager.store.lease(cluster_id, self._holder, manager.now(), LEASE):
+        if not self._holds_lease(manager, cluster_id, turn):
             return poll_s
         began = time.monotonic()
         facts = observe.look(manager, cluster_id)
@@ -130,6 +131,16 @@ class Loop:
         # A look over very many nodes is dear: never spend more than a tenth of the time on looking.
         waiting_s = max(BUSY_PAUSE_S, 10 * (time.monotonic() - began)) if busy and not found else poll_s
         return _pause_s(turn, found, min(waiting_s, poll_s))
+
+    def _holds_lease(self, manager: Manager, cluster_id: int, turn: _Turn) -> bool:
+        """Renew the lease when a third of it is over."""
+        if time.monotonic() < turn.renew_at:
+            return True
+        asked_at = time.monotonic()
+        if not manager.store.lease(cluster_id, self._holder, manager.now(), LEASE):
+            return False
+        turn.renew_at = asked_at + LEASE.total_seconds() / 3
+        return True
 
     def _judge(self, manager: Manager, facts: Facts) -> bool:
         verdicts = [(job, jobs.judge(job, facts)) for job in facts.jobs]

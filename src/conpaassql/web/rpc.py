@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from conpaassql import httpd
+from conpaassql import httpd, params
 from conpaassql.errors import Error, Invalid, UnknownMethod
 from conpaassql.manager.context import Manager
 from conpaassql.manager.wishes import Accepted
-from conpaassql.web import operations, params
+from conpaassql.web import operations
 from conpaassql.web.operations import Effect, Operation
 
 MOST_IN_BATCH = 100
