@@ -22,9 +22,10 @@ Facts travel in ``details``; ``says`` is a sentence for a person and ends with w
 Foreign exceptions stop at their adapter, which raises one of these ``from`` them.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-Detail = str | int | float | bool | None | list[str] | list[int]
+Detail = str | int | float | bool | None | Sequence[str | int]
 
 
 class Error(Exception):

@@ -9,28 +9,45 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import anyio
 import anyio.from_thread
+import h11
 import msgspec
 import uvicorn
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from conpaassql.errors import Conflict, Error, TooLarge
+from conpaassql.errors import Conflict, Error, Invalid, TooLarge
 
 log = logging.getLogger(__name__)
 
 _PEER = "conpaassql.peer"
+JSON_TYPE = "application/json; charset=utf-8"
+BODY_PATIENCE_S = 60.0  # for the next piece of a body
 
 
-class PeerProtocol(H11Protocol):
+class HttpProtocol(H11Protocol):
+    """Uvicorn's HTTP/1.1 that refuses in JSON what is no HTTP, or has headers without end."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up; what follows on the connection cannot be made out."""
+        body = msgspec.json.encode(error_body(Invalid(f"{msg.rstrip('.')}; its headers are malformed or too large.")))
+        length = str(len(body)).encode()
+        headers = [(b"content-type", JSON_TYPE.encode()), (b"content-length", length), (b"connection", b"close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+class PeerProtocol(HttpProtocol):
     """Uvicorn's HTTP/1.1 with the peer certificate's subject put into each request's scope."""
 
     def connection_made(self, transport: Any) -> None:
@@ -105,7 +122,7 @@ class HttpServer:
         self._socket = bound
         config = uvicorn.Config(
             app,
-            http=PeerProtocol if tls else H11Protocol,
+            http=PeerProtocol if tls else HttpProtocol,
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -140,15 +157,29 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def body_chunks(request: Request) -> Iterator[bytes]:
-    """Yield the request's body as it comes, inside a worker thread, with back-pressure."""
+    """Yield the request's body as it comes, inside a worker thread, with back-pressure.
+
+    Raises:
+        Invalid: it broke off, or nothing more came for too long.
+    """
     stream = request.stream()
     while True:
         try:
-            chunk = anyio.from_thread.run(stream.__anext__)
+            chunk = anyio.from_thread.run(_next_chunk, stream, BODY_PATIENCE_S)
         except StopAsyncIteration:
             return
         if chunk:
             yield chunk
+
+
+async def _next_chunk(stream: AsyncIterator[bytes], patience_s: float) -> bytes:
+    try:
+        with anyio.fail_after(patience_s):
+            return await anext(stream)
+    except TimeoutError as exc:
+        raise Invalid(f"Nothing more of the body came for {patience_s:g} s; send it again.") from exc
+    except ClientDisconnect as exc:
+        raise Invalid("The body broke off before its end; send it again.") from exc
 
 
 def check_size(size: int, limit: int) -> None:
@@ -164,19 +195,23 @@ def check_size(size: int, limit: int) -> None:
         )
 
 
-async def whole_body(request: Request, limit: int) -> bytes:
+async def whole_body(request: Request, limit: int, patience_s: float = BODY_PATIENCE_S) -> bytes:
     """Return the body, refused as soon as it passes ``limit`` bytes.
 
     Raises:
         TooLarge: it did.
+        Invalid: it broke off, or nothing more came for ``patience_s``.
     """
     declared = request.headers.get("content-length", "0")
     check_size(int(declared) if declared.isdigit() else 0, limit)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    stream = request.stream()
+    while True:
+        try:
+            body += await _next_chunk(stream, patience_s)
+        except StopAsyncIteration:
+            return bytes(body)
         check_size(len(body), limit)
-    return bytes(body)
 
 
 def error_body(error: Error) -> dict[str, Any]:
@@ -194,9 +229,7 @@ def as_error(exc: Exception) -> Error:
 
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``content`` as JSON with a charset, as the clients of 2012 expect."""
-    return Response(
-        msgspec.json.encode(content), status, media_type="application/json; charset=utf-8", headers=dict(headers or {})
-    )
+    return Response(msgspec.json.encode(content), status, media_type=JSON_TYPE, headers=dict(headers or {}))
 
 
 def guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from conpaassql import errors, protocol
-from conpaassql.errors import AgentError, Detail
+from conpaassql import errors
+from conpaassql.errors import AgentError
 from conpaassql.protocol import Verb
 
 CONNECT_TIMEOUT_S = 5.0
@@ -43,7 +43,7 @@ class WireError:
 
     code: str
     says: str
-    details: dict[str, Detail] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)  # Detail; msgspec reads no union of two lists
 
 
 class Download:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -195,7 +195,7 @@ def _checked_request(request_pem: bytes) -> x509.CertificateSigningRequest:
         request = x509.load_pem_x509_csr(request_pem)
         if request.is_signature_valid:
             return request
-    except (ValueError, InvalidSignature) as exc:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as exc:
         raise Invalid("This is not a certificate signing request in PEM form.") from exc
     raise Invalid("The signing request is not signed by its own key.")
 

@@ -198,8 +198,9 @@ def _install(folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    # Sparse: nine tenths of an empty database are zeros.
-    _run(["cp", "-a", "--sparse=always", "--reflink=auto", "--", str(source), str(target)])
+    # Sparse: nine tenths of an empty database are zeros.  Resolved: cp -a would copy a link as a link, and two
+    # servers would then share one directory.
+    _run(["cp", "-a", "--sparse=always", "--reflink=auto", "--", str(source.resolve()), str(target)])
 
 
 def _run(command: list[str]) -> None:

@@ -134,12 +134,21 @@ class Facts:
             and (replica.applying or sight.working == "verify")
         )
 
+    def confirms(self, sight: Sight) -> bool:
+        """Whether the node may confirm the primary's commits: it is told to, and the primary is its source."""
+        server, primary = sight.server, self.primary
+        return bool(
+            server
+            and primary
+            and server.acknowledging
+            and server.replica
+            and server.replica.source.host == primary.address
+        )
+
     def caught_up(self, sight: Sight) -> bool:
         """Whether the node follows the primary closely enough to count as a copy."""
         replica = sight.server.replica if sight.server else None
-        return bool(
-            replica and self.follows(sight) and replica.lag_s is not None and replica.lag_s <= CAUGHT_UP_S
-        )
+        return bool(replica and self.follows(sight) and replica.lag_s is not None and replica.lag_s <= CAUGHT_UP_S)
 
     def ready(self, sight: Sight) -> bool:
         """Whether the node serves: the primary takes writes; a replica follows it closely and, where

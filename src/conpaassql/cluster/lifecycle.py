@@ -47,4 +47,4 @@ def _released(facts: Facts, sight: Sight) -> bool:
         return False
     if facts.cluster.primary is None or sight.seen in (Seen.UNSEEN, Seen.GONE):
         return True
-    return sight.server is None or not sight.server.acknowledging
+    return not facts.confirms(sight)

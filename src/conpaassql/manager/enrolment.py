@@ -22,17 +22,18 @@ def enrol(manager: Manager, *, node: int, token: str, request: str) -> dict[str,
         IaasError: the cloud does not list the VM's address yet; ask again.
     """
     cluster, found = _find(manager, node)
-    if found is None or not hmac.compare_digest(manager.join_token(found.name), token):
+    if found is None or not hmac.compare_digest(manager.join_token(found.name).encode(), token.encode()):
         raise Unauthorized("The join token is not valid for this node.", node=node)
     fingerprint = pki.request_fingerprint(request.encode())
-    used = manager.store.nodes.key_fingerprint(node)
-    if used not in (None, fingerprint):
-        raise Unauthorized("The join token was used already, by another key.", node=node)
     address = _address(manager, found)
+    with manager.store.transaction():  # of two keys at the same time only one finds the token unused
+        used = manager.store.nodes.key_fingerprint(node)
+        if used not in (None, fingerprint):
+            raise Unauthorized("The join token was used already, by another key.", node=node)
+        if used is None:
+            manager.store.nodes.set_joined(node, fingerprint)
+            manager.event(cluster, "joined", f"The agent of node {node} at {address} joined.", node)
     signed = manager.authority.sign(request.encode(), Identity(cluster=cluster, node=node), (address,))
-    if used is None:
-        manager.store.nodes.set_joined(node, fingerprint)
-        manager.event(cluster, "joined", f"The agent of node {node} at {address} joined.", node)
     manager.wake(found.cluster_id)
     return {"certificate": signed.decode()}
 
@@ -53,4 +54,3 @@ def _address(manager: Manager, node: Node) -> str:
         if vm and vm.address:
             return vm.address
     raise IaasError(f"The cloud does not know the address of {node.name} yet; it is asked again.", node=node.id)
-

@@ -40,10 +40,13 @@ class Looks:
         """Take a new look at one cluster."""
         with self._lock:
             self.generation += 1
+            self._forget_leavers(facts)
             self._facts[facts.cluster.id] = facts
             for sight in facts.nodes:
                 if sight.server:
                     self._sample(sight.id, _Sample(facts.at, sight.server.counters))
+                else:
+                    self._samples.pop(sight.id, None)  # a server that does not answer does nothing
 
     def get(self, cluster_id: int) -> Facts | None:
         """Return the newest look at a cluster; None before the first."""
@@ -60,15 +63,26 @@ class Looks:
             samples = list(self._samples.get(node, ()))
         return _rates(samples[0], samples[-1]) if len(samples) > 1 else Rates()
 
+    def _forget_leavers(self, facts: Facts) -> None:
+        last = self._facts.get(facts.cluster.id)
+        for sight in last.nodes if last else ():
+            if sight.id not in facts.by_id:
+                self._samples.pop(sight.id, None)
+
     def _sample(self, node: int, new: _Sample) -> None:
         samples = self._samples.setdefault(node, deque(maxlen=1000))
-        if samples and new.counters.uptime_s < samples[-1].counters.uptime_s:
-            samples.clear()  # the server was started again: its totals began anew
+        if samples and _began_anew(samples[-1].counters, new.counters):
+            samples.clear()
         if samples and (new.at - samples[-1].at).total_seconds() < 0.5:
             return
         samples.append(new)
         while (new.at - samples[0].at).total_seconds() > WINDOW_S and len(samples) > 2:
             samples.popleft()
+
+
+def _began_anew(old: Counters, new: Counters) -> bool:
+    """Whether the server was started again between two looks, however long it has run since."""
+    return new.uptime_s < old.uptime_s or new.statements < old.statements or new.bytes_in < old.bytes_in
 
 
 def _rates(first: _Sample, last: _Sample) -> Rates:

@@ -157,7 +157,7 @@ def follow(manager: Manager, *, cluster: str, node: int, master_host: str | None
 def shut_down(manager: Manager, *, cluster: str) -> Accepted:
     """Stop the servers; machines and data stay."""
     snapshot = queries.record(manager, cluster)
-    if snapshot.cluster.goal is ClusterGoal.STOPPED or not snapshot.nodes:
+    if snapshot.cluster.goal is not ClusterGoal.RUNNING or not snapshot.nodes:
         state = queries.cluster_state(snapshot, manager.looks.get(snapshot.cluster.id))
         raise Conflict(f"Service in wrong state: it is {state}, and only a running one can be stopped.", state=state)
     with manager.store.transaction():

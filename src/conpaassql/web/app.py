@@ -46,7 +46,7 @@ def app(manager: Manager, guard: Guard) -> Starlette:
             Route("/enrol", httpd.guarded(face.enrol), methods=["POST"]),
             Route("/health", _health, methods=["GET"]),
         ],
-        exception_handlers={404: _no_page, 405: _wrong_verb},
+        exception_handlers={404: _no_page, 405: _wrong_verb, Exception: _broken},
     )
 
 
@@ -67,22 +67,34 @@ class _Face:
                 return await anyio.to_thread.run_sync(self._upload, request)
             if kind not in JSON_TYPES:
                 raise UnsupportedType("Send application/json (curl: -H 'Content-Type: application/json').")
-            body = rpc.parse(await httpd.whole_body(request, self._most_bytes))
+            raw = await httpd.whole_body(request, self._most_bytes)
         except Error as exc:
             return _refusal(exc, None)
+        try:
+            body = rpc.parse(raw)
+        except Invalid as exc:
+            return (
+                _respond(rpc.invalid_request(exc, None, rpc.PARSE_ERROR)) if rpc.claims_strict(raw) else _refusal(exc)
+            )
         if isinstance(body, list):
             return await self._batch(body)
         return await self._single(body)
 
     async def _single(self, body: Any, *, by_get: bool = False) -> Response:
-        strict = rpc.is_strict(body)
+        if rpc.is_strict(body):
+            return await self._strict(body)
         try:
             call = rpc.read(body, by_get=by_get)
         except Error as exc:
-            id_ = rpc.request_id(body)
-            if strict:
-                return _respond(rpc.failure(exc, id_, strict=True, silent=isinstance(body, dict) and "id" not in body))
-            return _refusal(exc, id_)
+            return _refusal(exc, rpc.request_id(body), reached=rpc.names_operation(body))
+        return await self._performed(call)
+
+    async def _strict(self, body: dict[str, Any]) -> Response:
+        """Answer one request of JSON-RPC 2.0."""
+        read = _read_strict(body)
+        return await self._performed(read) if isinstance(read, Call) else _respond(read)
+
+    async def _performed(self, call: Call) -> Response:
         if call.operation.effect is Effect.DOWNLOAD:
             return await anyio.to_thread.run_sync(self._download, call)
         return _respond(await self._answer(call))
@@ -95,22 +107,21 @@ class _Face:
     async def _batch(self, bodies: list[Any]) -> Response:
         """Answer a batch of JSON-RPC 2.0, one after the other, in order."""
         if not bodies or len(bodies) > rpc.MOST_IN_BATCH:
-            wrong = Invalid(f"A batch has 1 to {rpc.MOST_IN_BATCH} requests.")
-            return _respond(_invalid_request(wrong))
+            return _respond(rpc.invalid_request(Invalid(f"A batch has 1 to {rpc.MOST_IN_BATCH} requests.")))
         answers = [await self._of_batch(body) for body in bodies]
         spoken = [answer.body for answer in answers if answer.body is not None]
         return httpd.json_response(spoken) if spoken else Response(status_code=204)
 
     async def _of_batch(self, body: Any) -> Answer:
         if not rpc.is_strict(body) or isinstance(body, list):
-            return _invalid_request(Invalid('Each request of a batch is an object with "jsonrpc": "2.0".'))
-        try:
-            call = rpc.read(body)
-            if call.operation.effect is Effect.DOWNLOAD:
-                raise Invalid(f"{call.operation.name} answers with a stream; call it by itself.")
-        except Error as exc:
-            return rpc.failure(exc, rpc.request_id(body), strict=True, silent="id" not in body)
-        return await self._answer(call)
+            return rpc.invalid_request(Invalid('Each request of a batch is an object with "jsonrpc": "2.0".'))
+        read = _read_strict(body)
+        if not isinstance(read, Call):
+            return read
+        if read.operation.effect is Effect.DOWNLOAD:
+            wrong = Invalid(f"{read.operation.name} answers with a stream; call it by itself.")
+            return rpc.failure(wrong, read.id, strict=True, silent=read.silent)
+        return await self._answer(read)
 
     def _download(self, call: Call) -> Response:
         """Answer with a stream; what goes wrong before its first byte is still a proper answer."""
@@ -125,17 +136,16 @@ class _Face:
 
     def _upload(self, request: Request) -> Response:
         """Read a form whose last part is a file, and run the operation on the file as it comes."""
-        id_: str | int | float | None = None
+        body: dict[str, Any] = {}
         try:
             upload = forms.Upload(request.headers["content-type"], httpd.body_chunks(request))
             body = forms.as_request(upload.fields)
-            id_ = body["id"]
             call = rpc.read(body)
             if upload.file_field not in call.operation.files:
                 wanted = " or ".join(call.operation.files) or "no file"
                 raise Invalid(f"Unexpected file {upload.file_field[:64]!r}: {call.operation.name} takes {wanted}.")
         except Exception as exc:  # noqa: BLE001
-            return _refusal(httpd.as_error(exc), id_)
+            return _refusal(httpd.as_error(exc), rpc.request_id(body), reached=rpc.names_operation(body))
         limit = self._manager.settings.manager.max_dump_mib << 20
         return _respond(
             rpc.answer(call, lambda: call.operation.call(self._manager, **call.values, chunks=upload.chunks(limit)))
@@ -162,20 +172,26 @@ def _respond(answer: Answer) -> Response:
     return httpd.json_response(answer.body, answer.status, headers)
 
 
-def _refusal(error: Error, id_: str | int | float | None) -> Response:
+def _read_strict(body: dict[str, Any]) -> Call | Answer:
+    """Return the call that a request of 2.0 makes, or the answer to a wrong one."""
+    try:
+        rpc.check_form(body)
+    except Invalid as exc:
+        return rpc.invalid_request(exc, rpc.request_id(body))
+    try:
+        return rpc.read(body)
+    except Error as exc:
+        return rpc.failure(exc, rpc.request_id(body), strict=True, silent="id" not in body)
+
+
+def _refusal(error: Error, id_: str | int | float | None = None, *, reached: bool = False) -> Response:
     """Answer a request that reached no method: an envelope, with the error's own status.
 
-    Wrong parameters of a known method are an application error: status 200, as in 2012.
+    Wrong parameters of a known method (``reached``) are an application error: status 200, as in 2012.
     """
-    status = 200 if type(error) is Invalid and id_ is not None else error.status
+    status = 200 if type(error) is Invalid and reached else error.status
     headers = {"WWW-Authenticate": 'Basic realm="conpaassql"'} if isinstance(error, Unauthorized) else {}
     return httpd.json_response(rpc.failure(error, id_, strict=False).body, status, headers)
-
-
-def _invalid_request(error: Error) -> Answer:
-    body = rpc.failure(error, None, strict=True).body
-    body["error"]["code"] = rpc.INVALID_REQUEST
-    return Answer(body=body)
 
 
 async def _health(_request: Request) -> Response:
@@ -184,6 +200,10 @@ async def _health(_request: Request) -> Response:
 
 async def _no_page(request: Request, _exc: Exception) -> Response:
     return _refusal(UnknownMethod(f"There is nothing at {request.url.path[:100]}; the calls go to /."), None)
+
+
+async def _broken(_request: Request, exc: Exception) -> Response:
+    return _refusal(httpd.as_error(exc))
 
 
 async def _wrong_verb(_request: Request, _exc: Exception) -> Response:

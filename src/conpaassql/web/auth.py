@@ -1,7 +1,6 @@
 """Who may ask: HTTP Basic (the token as password) or Bearer, compared in constant time."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -26,14 +25,18 @@ class Guard:
 
         Raises:
             Unauthorized: no login, or a wrong one.
-            Forbidden: nobody needs to log in here, but the request was meant for another host (a
-                browser that was led to us by a foreign name).
+            Forbidden: a browser sends this for a foreign page; or nobody needs to log in here, but the
+                request was meant for another host (a browser that was led to us by a foreign name).
         """
+        _check_origin(request)
         if self.token_hash is None:
             if not _is_local(request.headers.get("host", "")):
                 raise Forbidden("Without logins this manager answers only to loopback names; use 127.0.0.1.")
             return
-        given = hashlib.sha256(_token(request.headers.get("authorization", "")).encode()).digest()
+        logins = request.headers.getlist("authorization")
+        # Two logins: whoever stands before us may have checked the other one.
+        token = _token(logins[0]) if len(logins) == 1 else ""
+        given = hashlib.sha256(token.encode()).digest()
         if not hmac.compare_digest(given, self.token_hash):
             raise Unauthorized(
                 "Log in with HTTP Basic (any name, the admin token as password) or as Bearer; "
@@ -57,13 +60,20 @@ def _token(header: str) -> str:
         return ""
     try:
         return base64.b64decode(rest, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         return ""
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse what a foreign page makes a browser send: forms need no leave to be sent anywhere, logins included."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+        raise Forbidden("A page of another place sent this; call the manager from its own pages or from programs.")
 
 
 def _is_local(host: str) -> bool:
     name = host.rsplit(":", 1)[0].strip("[]") if not host.endswith("]") else host.strip("[]")
-    if name in ("localhost", ""):
+    if name.lower() in ("localhost", ""):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

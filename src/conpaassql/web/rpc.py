@@ -55,7 +55,7 @@ def parse(raw: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Invalid(f"The body is not JSON: {exc}.") from exc
 
 
@@ -72,6 +72,32 @@ def read_query(query: Mapping[str, str]) -> dict[str, Any]:
 def is_strict(request: Any) -> bool:
     """Whether a request speaks JSON-RPC 2.0 (a batch always does)."""
     return isinstance(request, list) or (isinstance(request, dict) and request.get("jsonrpc") == "2.0")
+
+
+def claims_strict(raw: bytes) -> bool:
+    """Whether a body that is not JSON was meant to be JSON-RPC 2.0."""
+    return b'"jsonrpc"' in raw
+
+
+def check_form(request: Mapping[str, Any]) -> None:
+    """Refuse what says 2.0 and is no request of it, whatever its method; null parameters are let pass.
+
+    Raises:
+        Invalid: it is none.  The answer is ``invalid_request``, also when there is no id.
+    """
+    id_ = request.get("id")
+    if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
+        raise Invalid("The id has to be text, a number or null.")
+    if not isinstance(request.get("method"), str):
+        raise Invalid("The method has to be text.")
+    if not isinstance(request.get("params"), dict | list | None):
+        raise Invalid("The params have to be an object or an array.")
+
+
+def names_operation(request: Any) -> bool:
+    """Whether a request reaches an operation, be its parameters right or wrong."""
+    method = request.get("method") if isinstance(request, dict) else None
+    return isinstance(method, str) and method in operations.BY_NAME
 
 
 def request_id(request: Any) -> str | int | float | None:
@@ -156,6 +182,13 @@ def failure(error: Error, id_: str | int | float | None, *, strict: bool, silent
             }
         )
     return Answer(body={"result": None, "error": error.says, "id": id_, **facts})
+
+
+def invalid_request(error: Error, id_: str | int | float | None = None, number: int = INVALID_REQUEST) -> Answer:
+    """Return the answer of 2.0 to what is no request; ``number`` says why."""
+    answered = failure(error, id_, strict=True)
+    answered.body["error"]["code"] = number
+    return answered
 
 
 def _number(error: Error) -> int:

@@ -1,0 +1,236 @@
+"""What is wrong with a cluster and how it is cured: the predicates and cures of ``diagnose``'s table."""
+
+from conpaassql import gtid
+from conpaassql.cluster import steps
+from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.steps import Step
+from conpaassql.model import JobKind
+from conpaassql.protocol import Data, Server
+
+# --- two writers
+
+
+def stray_writers(facts: Facts) -> tuple[Sight, ...]:
+    return tuple(sight for sight in facts.others if sight.open)
+
+
+def close_stray_writers(facts: Facts) -> tuple[Step, ...]:
+    return tuple(steps.CloseWrites(sight.id) for sight in stray_writers(facts))
+
+
+# --- stopped by the user's wish
+
+
+def stop(facts: Facts) -> tuple[Step, ...]:
+    """Close the primary first, so that nobody is told of a commit that the replicas will not get."""
+    if facts.primary and facts.primary.open:
+        return (steps.CloseWrites(facts.primary.id),)
+    return tuple(steps.StopServer(s.id) for s in facts.nodes if s.agent and s.agent.server is not Server.STOPPED)
+
+
+# --- servers that should run
+
+
+def down(facts: Facts) -> tuple[Sight, ...]:
+    return tuple(s for s in facts.wanted if s.agent and s.data is Data.READY and s.agent.server is Server.STOPPED)
+
+
+def start_servers(facts: Facts) -> tuple[Step, ...]:
+    return tuple(steps.StartServer(sight.id) for sight in down(facts))
+
+
+# --- the first node
+
+
+def _first_candidates(facts: Facts) -> tuple[Sight, ...]:
+    return tuple(s for s in facts.wanted if s.data is Data.EMPTY)
+
+
+def nothing_yet(facts: Facts) -> bool:
+    """No primary is on record, and no reachable node holds data that one would have to know of."""
+    return facts.cluster.primary is None and not facts.initialised
+
+
+def name_first(facts: Facts) -> tuple[Step, ...]:
+    if any(s.data not in (Data.EMPTY, None) for s in facts.nodes):
+        return ()  # data without a record: a person decides
+    return tuple(steps.NamePrimary(s.id, frozenset()) for s in _first_candidates(facts)[:1])
+
+
+def initialise(facts: Facts) -> tuple[Step, ...]:
+    first = facts.primary
+    return (steps.Initialise(first.id),) if first and first.agent else ()
+
+
+# --- the primary is in trouble: automatic failover has its place here
+
+
+def primary_empty(facts: Facts) -> bool:
+    return facts.primary is not None and facts.primary.data in (Data.EMPTY, Data.FOREIGN)
+
+
+def primary_lost(facts: Facts) -> bool:
+    return facts.primary is None or facts.primary.server is None
+
+
+def nothing(_facts: Facts) -> tuple[Step, ...]:
+    return ()
+
+
+# --- moving the primary's role
+
+
+def target_of(facts: Facts) -> Sight | None:
+    """Who shall become primary by the user's wish, or because the primary has to leave."""
+    if job := facts.job(JobKind.SWITCHOVER):
+        target = facts.by_id.get(job.nodes[0])
+        return target if target and target.wanted and target.id != facts.cluster.primary else None
+    primary = facts.primary
+    return facts.heir if primary and not primary.wanted else None
+
+
+def leaving_alone(facts: Facts) -> bool:
+    """The last copy leaves, by force; or it never became one."""
+    return facts.primary is not None and not facts.primary.wanted and not facts.wanted
+
+
+def hand_over(facts: Facts) -> tuple[Step, ...]:
+    """Move the role, one safe step per look: refuse writes, wait for equality, record the new primary.
+
+    Before writes are refused the target has to follow closely, which keeps the pause short.
+    Until the record is written everything can be taken back: when the job that asked for it
+    ends, ``primary-closed`` opens the old primary again.
+    """
+    primary, target = facts.primary, target_of(facts)
+    if not primary or not target or not primary.server or not target.server:
+        return ()
+    if primary.open:
+        return (steps.CloseWrites(primary.id),) if facts.caught_up(target) else (steps.LookAgain(),)
+    if not facts.follows(target):
+        return (steps.OpenWrites(primary.id),)
+    if not gtid.contains(target.server.executed, primary.server.executed):
+        return (steps.LookAgain(),)
+    heirs = frozenset(s.id for s in facts.nodes if s.wanted and s.id != target.id and s.server)
+    return (steps.NamePrimary(target.id, heirs if facts.lossless else frozenset()),)
+
+
+# --- a primary that has to be opened
+
+
+def _waits(facts: Facts) -> bool:
+    """Whether commits have to wait: somebody who stays may confirm them."""
+    staying = {sight.id for sight in facts.wanted}
+    return facts.lossless and bool(facts.cluster.acknowledgers & staying)
+
+
+def open_primary(facts: Facts) -> tuple[Step, ...]:
+    assert facts.primary
+    return (steps.OpenWrites(facts.primary.id), *attach(facts))
+
+
+# --- who confirms commits
+
+
+def semi_sync(facts: Facts) -> tuple[Step, ...]:
+    """Bring the record and the servers together; the record grows before, and shrinks after, the effect."""
+    record = facts.cluster.acknowledgers
+    joining = {s.id for s in facts.others if s.wanted and facts.lossless and facts.caught_up(s)}
+    leaving = {i for i in record if _is_out(facts, i)}
+    if (wished := frozenset(record | joining) - leaving) != record:
+        return (steps.NameAcknowledgers(wished),)
+    found: list[Step] = []
+    for sight in facts.others:
+        confirms = sight.wanted and sight.id in record
+        if facts.follows(sight) and facts.confirms(sight) != confirms or facts.confirms(sight) and not confirms:
+            found.append(steps.SetSemiSync(sight.id, wait=False, acknowledge=confirms))
+    primary = facts.primary
+    if primary and primary.server and primary.server.waiting != _waits(facts):
+        found.append(steps.SetSemiSync(primary.id, wait=_waits(facts), acknowledge=False))
+    return tuple(found)
+
+
+def _is_out(facts: Facts, node: int) -> bool:
+    """Whether a node on the record can confirm nothing any more.
+
+    One that is merely silent may still confirm: it stays on the record.
+    """
+    sight = facts.by_id.get(node)
+    if sight is None or sight.seen in (Seen.GONE, Seen.UNSEEN) or node == facts.cluster.primary:
+        return True
+    shall_confirm = sight.wanted and facts.lossless
+    return not shall_confirm and sight.server is not None and not facts.confirms(sight)
+
+
+# --- replicas
+
+
+def empty(facts: Facts) -> tuple[Sight, ...]:
+    return tuple(s for s in facts.others if s.wanted and s.data is Data.EMPTY and s.address)
+
+
+def copy(facts: Facts) -> tuple[Step, ...]:
+    donor = facts.donor
+    return tuple(steps.Clone(sight.id, donor.id) for sight in empty(facts)) if donor else ()
+
+
+def detached(facts: Facts) -> tuple[Sight, ...]:
+    """Replicas that stand still or follow somebody else.
+
+    One that stopped on an error is tried again only when a person asks for it.
+    """
+    return tuple(
+        s
+        for s in facts.others
+        if s.wanted
+        and s.server
+        and not facts.follows(s)
+        and not facts.errant(s)
+        and (not _broken_by_sql(facts, s) or _asked_to_follow(facts, s))
+    )
+
+
+def _asked_to_follow(facts: Facts, sight: Sight) -> bool:
+    job = facts.job(JobKind.FOLLOW)
+    return job is not None and sight.id in job.nodes
+
+
+def attach(facts: Facts) -> tuple[Step, ...]:
+    return tuple(steps.Follow(sight.id) for sight in detached(facts))
+
+
+def errant(facts: Facts) -> bool:
+    return any(s.server and not facts.follows(s) and facts.errant(s) for s in facts.others if s.wanted)
+
+
+def _broken_by_sql(facts: Facts, sight: Sight) -> bool:
+    """The applier stopped on an error while following the right source: repeating would not help."""
+    replica = sight.server.replica if sight.server else None
+    primary = facts.primary
+    return bool(
+        replica and primary and replica.source.host == primary.address and replica.error and not replica.applying
+    )
+
+
+def broken(facts: Facts) -> bool:
+    return any(_broken_by_sql(facts, sight) for sight in facts.others)
+
+
+def unverified(facts: Facts) -> tuple[Sight, ...]:
+    return tuple(
+        s
+        for s in facts.others
+        if s.agent and not s.agent.verified and facts.ready(s) and not s.working and s.failed_at != "verify"
+    )
+
+
+def verify(facts: Facts) -> tuple[Step, ...]:
+    primary = facts.primary
+    return tuple(steps.Verify(sight.id, primary.id) for sight in unverified(facts)) if primary else ()
+
+
+def different(facts: Facts) -> bool:
+    return any(sight.agent and sight.agent.verified == "different" for sight in facts.nodes)
+
+
+def gone(facts: Facts) -> bool:
+    return any(sight.seen is Seen.GONE for sight in facts.wanted)

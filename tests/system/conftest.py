@@ -1,0 +1,59 @@
+"""Fixtures of the system tests: short paths (sockets have 108 bytes) and one prepared data directory."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from installation import Installation, installation
+
+TEMPLATE = Path(tempfile.gettempdir()) / "conpaassql-tests-template"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path leaves room for a socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="cps-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def install(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Installation]]:
+    """Make installations that are gone after the test; each has a network of its own."""
+    with ExitStack() as stack:
+        made: list[Installation] = []
+
+        def make(name: str = "a", network: str = "127.50.0.0/16", **options: object) -> Installation:
+            found = stack.enter_context(installation(short_folder / name, network, TEMPLATE, **options))
+            made.append(found)
+            return found
+
+        yield make
+        for found in made:
+            _keep_template(found)
+
+
+def _keep_template(found: Installation) -> None:
+    """Let later tests start from the prepared data directory that the first one made."""
+    made = found.vms / "template"
+    if made.is_dir() and not made.is_symlink() and not TEMPLATE.exists():
+        try:
+            made.rename(TEMPLATE)
+        except OSError:
+            return  # another worker was faster
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add the newest lines of every log to the report of a failed test, since its folder goes away."""
+    report = yield
+    folder = item.funcargs.get("short_folder") if isinstance(item, pytest.Function) else None
+    if report.when == "call" and report.failed and isinstance(folder, Path):
+        for log in sorted(folder.rglob("*.log")):
+            report.sections.append((str(log), log.read_text(errors="replace")[-3000:]))
+    return report
