@@ -4,4 +4,4 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd) || exit 2
 python=$here/../.venv/bin/python
 [ -x "$python" ] || python=python3
-exec "$python" -m conpaassql.client.agent "$@"
+exec "$python" -P -m conpaassql.client.agent "$@"

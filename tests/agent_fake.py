@@ -67,7 +67,8 @@ class PretendAgents:
         self._lock = threading.RLock()
         self._hosts: dict[str, PretendAgent] = {}
         self.cut: set[str] = set()
-        self.breaks_after: int | None = None  # pieces after which every stream breaks off
+        self.breaks_after: int | None = None  # databases after which a dump breaks off
+        self.padding_mib = 0  # how much longer every dump is
         self.answers: Mapping[str, Answer] = {
             "initialise": self._initialise,
             "clone": self._clone,
@@ -138,6 +139,8 @@ class PretendAgents:
             if count == self.breaks_after:
                 raise AgentError(f"The agent at {host} broke off.", host=host)
             yield f"CREATE DATABASE `{name}`;\n".encode()
+        for _ in range(self.padding_mib):
+            yield b"-" * (1 << 20)
 
     def upload(self, host: str, verb: str, request: object, chunks: Iterable[bytes]) -> Any:
         """See ``Agents``; what is loaded is counted and let go, except databases made in it."""

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from sqlalchemy import create_engine, text
 
 from agent_fake import PretendAgents
-from conpaassql import httpd, pki, settings
+from conpaassql import errors, httpd, pki, settings
 from conpaassql.httpd import HttpServer
 from conpaassql.iaas import Vm, VmSpec, dummy
 from conpaassql.manager import enrolment
@@ -36,6 +36,8 @@ HOST = "127.44.0.1"
 TOKEN = "admin-token-of-the-tests"
 PATIENCE_S = 10.0
 TABLES = ("clusters", "nodes", "jobs", "events")  # not leases: the loop renews them all the time
+
+REFUSAL = {"result", "error", "id", "code", "retry", "details"}  # the members of an error of 2012
 
 Shown = dict[str, Any]
 
@@ -244,6 +246,25 @@ class Rig:
     def world(self) -> tuple[object, str]:
         """Return store and agents as they are, for comparison."""
         return self.dump(), self.agents.state()
+
+
+def refused(response: Response, code: str, status: int, id_: object = None) -> None:
+    """Hold a refusal against what every refusal promises."""
+    answer = response.json
+    assert set(answer) == REFUSAL
+    assert response.headers["content-type"] == httpd.JSON_TYPE
+    assert (answer["code"], response.status, answer["id"]) == (code, status, id_), answer
+    assert answer["code"] in errors.tree()
+    assert answer["result"] is None
+    says(answer["error"])
+
+
+def says(sentence: str) -> None:
+    """Hold a text against what a sentence for people is."""
+    assert len(sentence) > 15
+    assert "Traceback" not in sentence
+    assert ".py" not in sentence
+    assert sentence.rstrip()[-1] in ".;)"
 
 
 def basic(token: str, name: str = "admin") -> dict[str, str]:

@@ -48,6 +48,7 @@ class Machine:
     error: str = ""
     open: bool = False
     by_hand: bool = False
+    abandoned: bool = False  # its cluster was removed by the user's wish
     opened_in: int | None = None
     waiting: bool = False
     acknowledging: bool = False
@@ -58,6 +59,11 @@ class Machine:
     def up(self) -> bool:
         """Whether programs run in it."""
         return self.state in (VmState.RUNNING, VmState.DELETING)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether clients write here: it is open, and by the manager's order."""
+        return self.open and not self.by_hand and not self.abandoned
 
     @property
     def answers(self) -> bool:

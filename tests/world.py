@@ -194,7 +194,7 @@ class World:
         for machine in self.machines.values():
             self._write(machine)
             machine.receive(self.rng, self.machines, self.acked)
-        if self.late and self.rng.random() < 0.3:
+        if self.late and self.rng.random() < 0.05:
             late = self.late.pop(self.rng.randrange(len(self.late)))
             try:
                 late()
@@ -207,7 +207,7 @@ class World:
 
     def _write(self, machine: Machine) -> None:
         """A client writes wherever it is let, one at a time; it notes what it was told."""
-        if machine.open and not machine.by_hand and not machine.pending and self.rng.random() < 0.7:
+        if machine.trusted and not machine.pending and self.rng.random() < 0.7:
             self.writes += 1
             machine.write(self.writes, self.acked)
 
@@ -219,7 +219,7 @@ class World:
         Raises:
             Violation: one does not hold.
         """
-        store, writers = self.store, [m for m in self.machines.values() if m.open and not m.by_hand]
+        store, writers = self.store, [m for m in self.machines.values() if m.trusted]
         for machine in writers:
             if missing := self.acked - set(machine.log):
                 raise Violation(f"node {machine.id} is open without the acknowledged writes {missing}")
@@ -258,6 +258,8 @@ class World:
             found.append(f"nodes {set(store.nodes) - wished} are still there")
         if set(self.machines) != wished:
             found.append(f"VMs are {set(self.machines)}, wished {wished}")
+        if cluster.goal is ClusterGoal.STOPPED:
+            return found + [f"node {m.id} runs" for m in self.machines.values() if m.running]
         if not wished:
             return found
         facts = self.look()
@@ -401,7 +403,8 @@ def _forget_primary(world: World, facts: Facts, step: steps.ForgetPrimary) -> No
     world.store.initialised = False
     world.acked.clear()
     for machine in world.machines.values():
-        machine.by_hand = True  # nobody's database any more
+        machine.pending.clear()
+        machine.abandoned = True
 
 
 def _name_acknowledgers(world: World, facts: Facts, step: steps.NameAcknowledgers) -> None:

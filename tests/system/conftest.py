@@ -54,6 +54,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     folder = item.funcargs.get("short_folder") if isinstance(item, pytest.Function) else None
     if report.when == "call" and report.failed and isinstance(folder, Path):
-        for log in sorted(folder.rglob("*.log")):
+        for log in sorted({*folder.glob("*/*.log"), *folder.rglob("log/*.log")}):
             report.sections.append((str(log), log.read_text(errors="replace")[-3000:]))
     return report

@@ -150,6 +150,11 @@ class Installation:
         assert isinstance(found, dict)
         return found
 
+    def roles(self) -> tuple[int, ...]:
+        """Return the ids of the default cluster's nodes, the primary first."""
+        primary = self.cluster()["primary"]
+        return tuple(sorted(self.call("list_nodes")["serviceNode"], key=lambda node: (node != primary, node)))
+
     def job(self, kind: str, cluster: str = "default") -> dict[str, Any]:
         """Return the newest job of a kind."""
         found = [job for job in self.call("list_jobs", cluster=cluster)["jobs"] if job["kind"] == kind][-1]

@@ -40,7 +40,7 @@ def app(manager: Manager, guard: Guard) -> Starlette:
     says that the manager runs.
     """
     face = _Face(manager, guard)
-    return Starlette(
+    found = Starlette(
         routes=[
             Route("/", face.rpc, methods=["GET", "POST"]),
             Route("/enrol", httpd.guarded(face.enrol), methods=["POST"]),
@@ -48,6 +48,8 @@ def app(manager: Manager, guard: Guard) -> Starlette:
         ],
         exception_handlers={404: _no_page, 405: _wrong_verb, Exception: _broken},
     )
+    found.router.redirect_slashes = False
+    return found
 
 
 class _Face:
