@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import builders
-
 from conpaassql.model import Vm, VmState
-from conpaassql.protocol import AgentFacts, Data, ReplicaFacts, Server, Task, TaskState
+from conpaassql.protocol import AgentFacts, Data, ReplicaFacts, Task, TaskState
 
 BEHIND = 3  # so many transactions not yet applied are more than a second
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error
+class Refused(Exception):
     """The cloud or the agent did not do it."""
 
 
@@ -87,9 +86,7 @@ class Machine:
                 waiting=self.waiting,
                 acknowledgers=len(self._connected(machines)),
             )
-        return builders.agent(
-            self.id, server, term=self.term, data=self.data, task=self.task, verified=self.verified
-        )
+        return builders.agent(self.id, server, term=self.term, data=self.data, task=self.task, verified=self.verified)
 
     def _replica(self, machines: Mapping[int, "Machine"]) -> ReplicaFacts | None:
         if self.source is None:

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import builders
-from machines import Machine, Refused
-
 from conpaassql.cluster import jobs, steps
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.cluster.steps import Step
 from conpaassql.model import Cluster, ClusterGoal, Durability, Goal, Job, JobKind, JobState, Node, Vm, VmState
-from conpaassql.protocol import Data
+from machines import Machine, Refused
 
 DEADLINE_S = {JobKind.ADD_NODES: 40, JobKind.SWITCHOVER: 10}
 OTHER_DEADLINE_S = 30
@@ -32,7 +30,7 @@ class Violation(AssertionError):
     """A safety property does not hold."""
 
 
-class ManagerDied(Exception):  # noqa: N818 - an event, not an error
+class ManagerDied(Exception):
     """The manager's process ended here."""
 
 

@@ -149,7 +149,8 @@ def test_every_method_wants_a_login(rig: Rig, operation: Operation) -> None:
 
 @pytest.mark.parametrize("first", [basic(TOKEN)["Authorization"], "Bearer wrong"])
 def test_two_logins_at_once_are_none(rig: Rig, first: str) -> None:
-    head = f"GET /?method=list_nodes HTTP/1.1\r\nHost: h\r\nAuthorization: {first}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    logins = f"Authorization: {first}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head = f"GET /?method=list_nodes HTTP/1.1\r\nHost: h\r\n{logins}\r\n"
     refused(rig.raw(head.encode()), "unauthorized", 401)
 
 

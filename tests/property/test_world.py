@@ -6,13 +6,12 @@ The last test plants mistakes: a property is finished when it has failed on purp
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from world import Decide, Trouble, Violation, World
 
 from conpaassql.cluster.diagnose import decide
 from conpaassql.model import ClusterGoal, Durability
+from world import Decide, Violation, World
 
 PATIENCE = 150  # looks, of which a job's deadline takes 40
 

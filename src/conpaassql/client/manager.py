@@ -80,8 +80,7 @@ def _perform(server: Server, request: Request) -> Answer:
         with _source(request.file) as source:
             return server.upload(method, values, request.row.files[0], source)
     if request.row.effect is Effect.DOWNLOAD:
-        with nullcontext(sys.stdout.buffer) if request.file == "-" else saved(Path(request.file)) as target:
-            return server.download(method, values, target)
+        return server.download(method, values, lambda: _target(request.file))
     return server.call(method, values)
 
 
@@ -94,10 +93,16 @@ def _source(file: str) -> AbstractContextManager[BinaryIO]:
         raise Invalid(f"{file} cannot be read: {exc.strerror or exc}.") from exc
 
 
+def _target(file: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdout.buffer) if file == "-" else saved(Path(file))
+
+
 def _with_secret(request: Request) -> dict[str, Any]:
     """Return the values, with a password that is to be asked for."""
     if not request.asks_secret:
         return dict(request.values)
+    if sys.stdin is None:
+        raise Invalid("Standard input is closed, and the password is to come from there.")
     secret = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not secret:
         raise Invalid("The password on standard input is empty; write it there, followed by a line end.")

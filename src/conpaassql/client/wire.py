@@ -3,8 +3,8 @@
 import os
 import secrets
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from conpaassql import errors
 from conpaassql.client.state import Door
 from conpaassql.errors import Error, Forbidden, Invalid, Unauthorized, Unavailable
 
+Target = Callable[[], AbstractContextManager[BinaryIO]]
 JOB_HEADER = "Conpaassql-Job"
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 150.0  # an agent may take two minutes over an order
@@ -107,8 +108,8 @@ class Server:
         ):
             return _answer(response)
 
-    def download(self, method: str, values: Mapping[str, Any], target: BinaryIO) -> Answer:
-        """Call a method that answers with a stream, and write it to ``target`` as it comes."""
+    def download(self, method: str, values: Mapping[str, Any], target: Target) -> Answer:
+        """Call a method that answers with a stream, and write it as it comes; a refusal opens no ``target``."""
         body = {"method": method, "params": dict(values), "id": 1}
         with (
             self._translated(),
@@ -122,8 +123,9 @@ class Server:
         ):
             if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
                 return _answer(response)
-            for chunk in response.iter_content(CHUNK_BYTES):
-                target.write(chunk)
+            with target() as out:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    out.write(chunk)
             return Answer()
 
     @contextmanager

@@ -22,9 +22,14 @@ def close_stray_writers(facts: Facts) -> tuple[Step, ...]:
 
 
 def stop(facts: Facts) -> tuple[Step, ...]:
-    """Close the primary first, so that nobody is told of a commit that the replicas will not get."""
-    if facts.primary and facts.primary.open:
-        return (steps.CloseWrites(facts.primary.id),)
+    """Close the primary first, so that nobody is told of a commit that the replicas will not get.
+
+    Commits that nobody can confirm would hold up the closing for ever; stopping ends them unanswered.
+    """
+    primary = facts.primary
+    if primary and primary.server and primary.open:
+        stuck = primary.server.waiting and not primary.server.acknowledgers
+        return (steps.StopServer(primary.id) if stuck else steps.CloseWrites(primary.id),)
     return tuple(steps.StopServer(s.id) for s in facts.nodes if s.agent and s.agent.server is not Server.STOPPED)
 
 
@@ -90,14 +95,25 @@ def target_of(facts: Facts) -> Sight | None:
 
 
 def leaving_alone(facts: Facts) -> bool:
-    """The last copy leaves, by force; or it never became one."""
-    return facts.primary is not None and not facts.primary.wanted and not facts.wanted
+    """The last copy leaves, by force; or the node that leaves never became a copy."""
+    primary = facts.primary
+    return primary is not None and not primary.wanted and not (facts.wanted and facts.initialised)
+
+
+def handing_over(facts: Facts) -> bool:
+    """Whether the role is to be moved, and can be now.
+
+    Before writes are refused the target has to be ready: it follows closely, which keeps the pause
+    short, and it confirms commits, without which running ones would hold up the closing.  Until
+    then the other rows see to it.
+    """
+    primary, target = facts.primary, target_of(facts)
+    return bool(primary and target and (not primary.open or facts.ready(target)))
 
 
 def hand_over(facts: Facts) -> tuple[Step, ...]:
     """Move the role, one safe step per look: refuse writes, wait for equality, record the new primary.
 
-    Before writes are refused the target has to follow closely, which keeps the pause short.
     Until the record is written everything can be taken back: when the job that asked for it
     ends, ``primary-closed`` opens the old primary again.
     """
@@ -105,7 +121,7 @@ def hand_over(facts: Facts) -> tuple[Step, ...]:
     if not primary or not target or not primary.server or not target.server:
         return ()
     if primary.open:
-        return (steps.CloseWrites(primary.id),) if facts.caught_up(target) else (steps.LookAgain(),)
+        return (steps.CloseWrites(primary.id),)
     if not facts.follows(target):
         return (steps.OpenWrites(primary.id),)
     if not gtid.contains(target.server.executed, primary.server.executed):
@@ -140,9 +156,9 @@ def semi_sync(facts: Facts) -> tuple[Step, ...]:
         return (steps.NameAcknowledgers(wished),)
     found: list[Step] = []
     for sight in facts.others:
-        confirms = sight.wanted and sight.id in record
-        if facts.follows(sight) and facts.confirms(sight) != confirms or facts.confirms(sight) and not confirms:
-            found.append(steps.SetSemiSync(sight.id, wait=False, acknowledge=confirms))
+        shall, does = sight.wanted and sight.id in record, facts.confirms(sight)
+        if (does and not shall) or (shall and not does and facts.follows(sight)):
+            found.append(steps.SetSemiSync(sight.id, wait=False, acknowledge=shall))
     primary = facts.primary
     if primary and primary.server and primary.server.waiting != _waits(facts):
         found.append(steps.SetSemiSync(primary.id, wait=_waits(facts), acknowledge=False))

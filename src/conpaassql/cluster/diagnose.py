@@ -77,7 +77,7 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem(
         code="switchover",
         says="The primary's role is being moved to another node.",
-        holds=lambda f: cures.target_of(f) is not None,
+        holds=cures.handing_over,
         cure=cures.hand_over,
     ),
     Problem(

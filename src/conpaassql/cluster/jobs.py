@@ -72,7 +72,9 @@ def _moved(job: Job, facts: Facts) -> bool:
 
 
 def _stopped(_job: Job, facts: Facts) -> bool:
-    return all(s.agent.server is Server.STOPPED for s in facts.nodes if s.agent)
+    """Every server is known to be down; one that cannot be seen may still run."""
+    unknown = (Seen.SILENT, Seen.BLIND)
+    return all(s.agent.server is Server.STOPPED if s.agent else s.seen not in unknown for s in facts.nodes)
 
 
 def _started(_job: Job, facts: Facts) -> bool:

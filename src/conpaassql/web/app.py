@@ -161,7 +161,7 @@ class _Face:
             httpd.check_size(len(body), MOST_ENROL_BYTES)
         try:
             asked = msgspec.json.decode(bytes(body), type=Enrolment)
-        except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Invalid(f"The request to join is malformed: {exc}.") from exc
         signed = enrolment.enrol(self._manager, node=asked.node, token=asked.token, request=asked.request)
         return httpd.json_response(signed)
