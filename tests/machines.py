@@ -2,7 +2,8 @@
 
 Replication is MariaDB's as measured: what a replica received and did not apply vanishes when its
 receiver is started anew or the server restarts; a server starts closed, unattached, and neither
-waits nor confirms; a commit that waits is on disk already.
+waits nor confirms; a commit that waits is on disk already; one that a replica received before it
+was told to confirm waits until a later one is confirmed.
 """
 
 import random
@@ -146,11 +147,17 @@ class Machine:
         if source.log[: len(mine)] != mine:
             self.receiver, self.error = False, "1236: the source does not have what this server has"
             return
-        for number in source.log[len(mine) : len(mine) + rng.randint(0, 4)]:
-            self.relay.append(number)
-            if self.acknowledging and number in source.pending:
-                source.pending.discard(number)
-                acked.add(number)
+        fetched = source.log[len(mine) : len(mine) + rng.randint(0, 4)]
+        self.relay += fetched
+        if self.acknowledging and fetched:
+            confirmed = source.pending & {*mine, *fetched}
+            source.pending -= confirmed
+            acked |= confirmed
+
+    def nudge(self, number: int, machines: Mapping[int, "Machine"]) -> None:
+        """The agent commits something empty when commits hang although somebody could confirm them."""
+        if self.pending and self.confirmers(machines):
+            self.log.append(number)
 
     def _apply(self, most: int) -> None:
         self.log += self.relay[:most]

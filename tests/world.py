@@ -10,6 +10,7 @@ the manager, and automatic failover, which the decisions do not have yet.
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -22,6 +23,8 @@ from machines import Machine, Refused
 
 DEADLINE_S = {JobKind.ADD_NODES: 40, JobKind.SWITCHOVER: 10}
 OTHER_DEADLINE_S = 30
+
+CLIENTS = 2
 
 Decide = Callable[[Facts], tuple[Step, ...]]
 
@@ -194,20 +197,21 @@ class World:
             machine.receive(self.rng, self.machines, self.acked)
         if self.late and self.rng.random() < 0.05:
             late = self.late.pop(self.rng.randrange(len(self.late)))
-            try:
+            with suppress(Refused):
                 late()
-            except Refused:
-                pass
         self.check()
 
     def _is_wanted(self, node: int) -> bool:
         return node in self.store.nodes and self.store.nodes[node].goal is Goal.PRESENT
 
     def _write(self, machine: Machine) -> None:
-        """A client writes wherever it is let, one at a time; it notes what it was told."""
-        if machine.trusted and not machine.pending and self.rng.random() < 0.7:
+        """Clients write wherever they are let, a few at a time; they note what they were told."""
+        if machine.trusted and len(machine.pending) < CLIENTS and self.rng.random() < 0.7:
             self.writes += 1
             machine.write(self.writes, self.acked)
+        elif self.rng.random() < 0.1:
+            self.writes += 1
+            machine.nudge(self.writes, self.machines)
 
     # --- what has to hold at any moment
 

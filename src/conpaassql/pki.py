@@ -57,7 +57,7 @@ def identity_of(common_name: str, unit: str) -> Identity | None:
     """Read the two subject fields that matter; None for a subject that is not one of ours."""
     if common_name == "manager":
         return MANAGER
-    if found := re.fullmatch(r"node-(\d{1,18})", common_name):
+    if found := re.fullmatch(r"node-([0-9]{1,18})", common_name):
         return Identity(cluster=unit, node=int(found.group(1)))
     return None
 

@@ -53,7 +53,7 @@ def _fill(home: Installation, primary: int, megabytes: int) -> None:
     say(f"filling {megabytes} MB")
     home.call("create_database", name="bench")
     home.call("configure_user", username="bench", password=PASSWORD)
-    connection = home.sql(primary, "bench", PASSWORD)
+    connection = home.sql(primary, "bench", PASSWORD, database="bench")
     cursor = connection.cursor()
     cursor.execute("CREATE TABLE bench.t (id INT PRIMARY KEY, a VARBINARY(4000))")
     per_round = 8192

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from installation import Installation, Refused, eventually
+from processes import agent_pid, mysqld_pid
 from writers import Writers, missing, prepare
 
 pytestmark = pytest.mark.real
@@ -100,27 +101,3 @@ def test_a_server_that_dies_comes_back(install: Install) -> None:
     for node in nodes:
         eventually(lambda n=node: not missing(home, load, n, PASSWORD))
     assert home.node(nodes[0])["server_restarts"] == 1
-
-
-def mysqld_pid(home: Installation, node: int) -> int:
-    """Return the pid of a node's mysqld."""
-    return _pid(home, node, "mariadbd")
-
-
-def agent_pid(home: Installation, node: int) -> int:
-    """Return the pid of a node's agent."""
-    return _pid(home, node, "conpaassql.agent_cli")
-
-
-def _pid(home: Installation, node: int, word: str) -> int:
-    folder = str(next(home.vms.glob(f"*/*-{node}")) / "disk")
-    for process in os.listdir("/proc"):
-        if process.isdigit():
-            try:
-                with open(f"/proc/{process}/cmdline", "rb") as file:
-                    line = file.read().decode(errors="replace")
-            except OSError:
-                continue
-            if word in line and f"{folder}/" in line:
-                return int(process)
-    raise AssertionError(f"no {word} of node {node}")

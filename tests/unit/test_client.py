@@ -18,7 +18,7 @@ from conpaassql import catalog, protocol
 from conpaassql.client import agent, manager, state, wire, words
 from conpaassql.client.ends import End
 from conpaassql.errors import Invalid, Unauthorized
-from conpaassql.web import forms
+from conpaassql.web import forms, operations
 
 HOST = "127.43.0.1"
 
@@ -233,6 +233,11 @@ def test_every_verb_is_in_the_help_with_every_parameter(row: catalog.Row) -> Non
     assert row.says in manager.overview()
     for param in row.params:
         assert param.name in usage.lower() or "option=value" in usage.lower()
+
+
+def test_every_row_of_the_catalog_has_its_function() -> None:
+    assert set(operations.CALLS) == {row.name for row in catalog.ROWS}
+    assert set(operations.BY_NAME) == set(words.BY_VERB)
 
 
 # --- against a manager -----------------------------------------------------------------------------

@@ -77,9 +77,10 @@ def test_a_file_that_breaks_off() -> None:
 
 
 def test_fields_after_the_file() -> None:
-    upload = forms.Upload(KIND, iter([FIELD + FILE + SQL + b"\r\n" + fields(late=b"1") + b"--XX--\r\n"]))
-    with pytest.raises(Invalid, match="last part"):
-        b"".join(upload.chunks())
+    raw = FIELD + FILE + SQL + b"\r\n" + fields(late=b"1") + b"--XX--\r\n"
+    for size in (10, len(raw)):
+        with pytest.raises(Invalid, match="last part"):
+            b"".join(forms.Upload(KIND, pieces(raw, size)).chunks())
 
 
 def test_a_file_over_the_limit() -> None:

@@ -124,9 +124,14 @@ class Server:
             if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
                 return _answer(response)
             with target() as out:
-                for chunk in response.iter_content(CHUNK_BYTES):
+                for chunk in self._chunks(response):
                     out.write(chunk)
             return Answer()
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        # Translated here already: requests' errors are OSErrors, as those of the file are.
+        with self._translated():
+            yield from response.iter_content(CHUNK_BYTES)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

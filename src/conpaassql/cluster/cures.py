@@ -5,7 +5,7 @@ from conpaassql.cluster import steps
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.cluster.steps import Step
 from conpaassql.model import JobKind
-from conpaassql.protocol import Data, Server
+from conpaassql.protocol import Data, Server, ServerFacts
 
 # --- two writers
 
@@ -160,9 +160,18 @@ def semi_sync(facts: Facts) -> tuple[Step, ...]:
         if (does and not shall) or (shall and not does and facts.follows(sight)):
             found.append(steps.SetSemiSync(sight.id, wait=False, acknowledge=shall))
     primary = facts.primary
-    if primary and primary.server and primary.server.waiting != _waits(facts):
+    if primary and primary.server and _wait_is_due(facts, primary.server):
         found.append(steps.SetSemiSync(primary.id, wait=_waits(facts), acknowledge=False))
     return tuple(found)
+
+
+def _wait_is_due(facts: Facts, primary: ServerFacts) -> bool:
+    """Whether the primary has to begin or to stop waiting.
+
+    It begins when somebody is connected who confirms.  A commit that a replica received before
+    it was told to confirm would hang until the next commit comes along.
+    """
+    return primary.waiting != _waits(facts) and (primary.waiting or primary.acknowledgers > 0)
 
 
 def _is_out(facts: Facts, node: int) -> bool:

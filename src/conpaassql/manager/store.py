@@ -157,7 +157,8 @@ class Store:
             generation = self.generation  # a writer that is not through holds the lock we wait for below
             with self.transaction():
                 found = {cluster.name: self.snapshot(cluster.id) for cluster in self.clusters.list()}
-            self._cached = (generation, found)
+            if getattr(self._local, "connection", None) is None:  # within a transaction it may yet be taken back
+                self._cached = (generation, found)
         return found
 
     def lease(self, cluster_id: int, holder: str, now: datetime, ttl: timedelta) -> bool:

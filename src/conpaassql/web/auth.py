@@ -73,7 +73,7 @@ def _check_origin(request: Request) -> None:
 
 def _is_local(host: str) -> bool:
     name = host.rsplit(":", 1)[0].strip("[]") if not host.endswith("]") else host.strip("[]")
-    if name.lower() in ("localhost", ""):
+    if host == "" or name.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

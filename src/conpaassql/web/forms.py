@@ -85,6 +85,8 @@ class Upload:
     def _on_part_begin(self) -> None:
         if self.file_field:
             raise Invalid(f"The file ({self.file_field}) has to be the last part of the form.")
+        if len(self.fields) >= MOST_FIELDS:
+            raise _too_large()
         self._headers, self._value = {}, bytearray()
 
     def _on_header(self, which: int, data: bytes) -> None:
@@ -107,8 +109,8 @@ class Upload:
             self._pieces.append(data)
             return
         self._value += data
-        if len(self._value) > MOST_FIELD_BYTES or len(self.fields) > MOST_FIELDS:
-            raise TooLarge("The form's fields are too large; the dump has to be a file part with a file name.")
+        if len(self._value) > MOST_FIELD_BYTES:
+            raise _too_large()
 
     def _on_part_end(self) -> None:
         if not self._in_file:
@@ -117,6 +119,10 @@ class Upload:
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("The form's fields are too many or too large; the dump has to be a file part with a file name.")
 
 
 def as_request(fields: Mapping[str, str]) -> dict[str, Any]:
