@@ -310,8 +310,8 @@ def _stay(manager: "subprocess.Popen[bytes]") -> None:
     Raises:
         Unavailable: the manager ended before.
     """
-    print("Ctrl-C ends the demo and removes everything.")
     try:
+        print("Ctrl-C ends the demo and removes everything.")
         status = manager.wait()
     except KeyboardInterrupt:
         return
