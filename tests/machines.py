@@ -32,6 +32,7 @@ class Machine:
     wants_to_join: bool = False
     vanished: bool = False
     term: int = 0
+    last_order: int = 0
     data: Data = Data.EMPTY
     donor: int | None = None
     task: Task | None = None

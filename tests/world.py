@@ -69,7 +69,9 @@ class Trouble:
 class World:
     """One cluster, from its first wish on."""
 
-    def __init__(self, decide: Decide, seed: int, durability: Durability = Durability.LOSSLESS) -> None:
+    def __init__(
+        self, decide: Decide, seed: int, durability: Durability = Durability.LOSSLESS, numbered: bool = False
+    ) -> None:
         self.decide = decide
         self.rng = random.Random(seed)
         self.store = Store(Cluster(id=1, name="c", durability=durability))
@@ -81,6 +83,8 @@ class World:
         self.late: list[Callable[[], None]] = []
         self.doomed = False  # whether the next VM fails while booting
         self.writes = 0
+        self.orders = 0
+        self.numbered = numbered  # whether agents refuse an order that is older than the last
 
     # --- the manager
 
@@ -169,12 +173,14 @@ class World:
             Refused: the agent does not answer, knows a newer term, or does it later.
         """
         term = facts.cluster.term
+        self.orders += 1
+        number = self.orders if self.numbered else 0
 
         def carry_out() -> None:
             machine = self.machines.get(node)
-            if machine is None or not machine.answers or term < machine.term:
-                raise Refused("no answer, or a stale term")
-            machine.term = term
+            if machine is None or not machine.answers or (term, number) < (machine.term, machine.last_order):
+                raise Refused("no answer, or a stale order")
+            machine.term, machine.last_order = term, number
             do(machine)
 
         if self.trouble.late == node:

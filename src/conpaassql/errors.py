@@ -151,3 +151,30 @@ def tree() -> dict[str, type[Error]]:
 def from_wire(code: str, says: str, details: dict[str, Detail]) -> Error:
     """Rebuild the error that the other side raised; an unknown code becomes ``AgentError``."""
     return tree().get(code, AgentError)(says, **details)
+
+
+_INTRODUCTION = """\
+# Errors
+
+This page is written from the tree of errors. Every face answers with the code, the HTTP status and a sentence that
+says what to do. "Retry" means that the same request may succeed a moment later.
+
+| code | HTTP status | retry | meaning |
+|---|---|---|---|
+"""
+
+
+def reference() -> str:
+    """Return the page on errors, in Markdown."""
+    rows = (
+        f"| `{code}` | {kind.status} | {'yes' if kind.retry else 'no'} | {_meaning(kind)} |\n"
+        for code, kind in sorted(tree().items())
+    )
+    return _INTRODUCTION + "".join(rows)
+
+
+def _meaning(kind: type[Error]) -> str:
+    """Return the first sentence of a type's docstring, for people who do not read the source."""
+    if kind is Error:
+        return "A fault of ours; the manager's log tells more."
+    return (kind.__doc__ or "").split("\n")[0].replace("``", "`")

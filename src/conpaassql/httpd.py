@@ -9,19 +9,22 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 import h11
 import msgspec
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -100,7 +103,8 @@ def listen(host: str, port: int) -> socket.socket:
         Conflict: somebody listens there already, or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sees TCP and sets TCP_NODELAY; without, each answer waits 40 ms for an ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -137,13 +141,63 @@ class HttpServer:
     def run(self) -> None:
         """Serve until ``stop`` or a signal; to be called in the main thread."""
         try:
-            self._server.run(sockets=[self._socket])
+            with _survived_signals():
+                self._server.run(sockets=[self._socket])
         finally:
             self._socket.close()
 
     def stop(self) -> None:
         """Ask ``run`` to return; from any thread."""
         self._server.should_exit = True
+
+
+class Stream(StreamingResponse):
+    """Sends what ``pieces`` yields, and closes it when the answer ends, however it ends.
+
+    Starlette leaves the iterator of a caller who went away to the garbage collector, which may
+    take its time, and a program that feeds the iterator would run on.  The first piece is fetched
+    here, in the endpoint's thread, so that what goes wrong before it is still a proper answer.
+
+    Raises:
+        Error: what the first piece raised.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterator[bytes],
+        media_type: str = "application/octet-stream",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        first = next(pieces, b"")
+        super().__init__(chain((first,), pieces), media_type=media_type, headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then close the source; no thread is inside it any more by then."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self._pieces, Generator):
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._pieces.close)
+
+
+@contextmanager
+def _survived_signals() -> Iterator[None]:
+    """Keep uvicorn's last act harmless: it raises the signal that ended it once more.
+
+    By then it has put back the handlers that it found; with Python's own, SIGTERM would end the
+    process before its owner has closed anything.
+    """
+    if threading.current_thread() is not threading.main_thread():  # uvicorn does not listen to signals there
+        yield
+        return
+    found = {number: signal.signal(number, lambda _number, _frame: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
 
 
 def stop_on_signals(stop: threading.Event) -> None:

@@ -83,6 +83,10 @@ class Download:
                 return
             yield line.rstrip(b"\n")
 
+    def wait_up_to(self, timeout_s: float) -> None:
+        """Change how long no byte may come."""
+        self._wire.settimeout(timeout_s)
+
     def cut(self) -> None:
         """End a read that waits in another thread."""
         with suppress(OSError):  # closed already
@@ -107,6 +111,7 @@ def download(endpoint: Endpoint, verb: Verb, request: object) -> Iterator[Downlo
             yield Download(endpoint, response, wire)
         finally:
             response.close()
+            wire.close()
 
 
 def upload(endpoint: Endpoint, verb: Verb, request: object, chunks: Iterable[bytes]) -> Any:

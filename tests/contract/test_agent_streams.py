@@ -17,7 +17,7 @@ from starlette.routing import Route
 from conpaassql import httpd
 from conpaassql.agent import accounts, copy, digest, dump, logs, peers, programs
 from conpaassql.agent.node import Node
-from conpaassql.agent.streaming import Stream
+from conpaassql.httpd import Stream
 from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound, Unsupported
 from conpaassql.protocol import (
     AGENT_PORT,
@@ -36,8 +36,6 @@ from conpaassql.protocol import (
 
 pytestmark = pytest.mark.real
 PREFIX = "127.41.7"
-# Without it only SUPER may create functions and triggers; with row format they are safe.
-OPTIONS = {"log_bin_trust_function_creators": "ON"}
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +85,7 @@ def streaming(node: Node) -> Starlette:
     """Serve what agents ask of each other."""
 
     def copying(_: Request) -> Stream:
-        return Stream(copy.copy(node), {"X-Total-Bytes": str(copy.copy_size(node))})
+        return Stream(copy.copy(node), headers={"X-Total-Bytes": str(copy.copy_size(node))})
 
     def digesting(_: Request) -> Stream:
         return Stream(digest.digest(node))
@@ -174,14 +172,14 @@ def orders(node: Node) -> list[tuple]:
 
 
 def cloned(node: Node, source: Node) -> Task:
-    copy.clone(node, Clone(term=1, my_cnf=my_cnf(node.id, options=OPTIONS), source=peer(source)))
+    copy.clone(node, Clone(term=1, my_cnf=my_cnf(node.id), source=peer(source)))
     task = node.tasks.join(60)
     assert task is not None
     return task
 
 
 def test_a_clone_of_a_primary_and_a_clone_of_a_replica_follow_without_a_gap(made: Servers) -> None:
-    one = made.ready(1, options=OPTIONS)
+    one = made.ready(1)
     shop(one)
     with Writer(one) as writer:
         for number, donor in ((2, one), (3, None), (4, None)):
@@ -201,7 +199,7 @@ def test_a_clone_of_a_primary_and_a_clone_of_a_replica_follow_without_a_gap(made
 
 
 def test_a_clone_that_breaks_off_leaves_nothing_and_can_be_ordered_again(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     shop(one)
     with serving(one, disturbed(one, 5 << 20)):
         task = cloned(two, one)
@@ -218,7 +216,7 @@ def test_a_clone_that_breaks_off_leaves_nothing_and_can_be_ordered_again(made: S
 
 
 def test_the_donor_cleans_up_when_the_receiver_goes_away(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     with serving(one):
         with peers.download(two.layout.tls, peer(one), "copy") as stream:
             assert stream.readinto(memoryview(bytearray(1000))) == 1000
@@ -227,7 +225,7 @@ def test_the_donor_cleans_up_when_the_receiver_goes_away(made: Servers) -> None:
 
 
 def test_an_agent_that_ends_takes_its_clone_with_it(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     copy.clone(two, Clone(term=1, my_cnf=my_cnf(2), source=Peer(node=1, host=one.layout.address)))
     two.tasks.stop(10)
     task = two.tasks.current()
@@ -237,7 +235,7 @@ def test_an_agent_that_ends_takes_its_clone_with_it(made: Servers) -> None:
 
 
 def test_files_of_others_are_never_cloned_over(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     two.layout.data.mkdir()
     (two.layout.data / "precious").write_text("mine")
     with pytest.raises(Conflict):
@@ -274,7 +272,7 @@ def load(node: Node, text: str) -> None:
 
 
 def test_a_dump_comes_back_as_it_was(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.ready(2, options=OPTIONS)
+    one, two = made.ready(1), made.ready(2)
     for node in (one, two):
         with node.mysqld.session() as session:
             session.run("SET GLOBAL read_only=0")
@@ -353,7 +351,7 @@ def test_a_dump_cannot_do_more_than_its_tenant(shared: Node, attack: str) -> Non
 @pytest.fixture(scope="module")
 def shared(template) -> Iterator[Node]:
     with servers("127.41.8", template) as made:
-        node = made.ready(1, options=OPTIONS)
+        node = made.ready(1)
         shop(node)
         yield node
 
@@ -381,7 +379,7 @@ def test_a_sender_that_breaks_off_leaves_no_client(shared: Node) -> None:
 
 def test_a_dump_is_not_loaded_on_a_replica(made: Servers) -> None:
     with pytest.raises(Conflict):
-        load(made.ready(1, options=OPTIONS), "SELECT 1;")
+        load(made.ready(1), "SELECT 1;")
 
 
 def test_a_large_dump_in_and_out_needs_no_memory(shared: Node) -> None:
@@ -420,7 +418,7 @@ def verified(node: Node, source: Node) -> tuple[str, Task]:
 
 
 def test_a_replica_is_compared_while_writes_go_on(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     shop(one)
     load(one, SCHEMA)
     with one.mysqld.session() as session:
@@ -446,7 +444,7 @@ def test_a_replica_is_compared_while_writes_go_on(made: Servers) -> None:
 
 
 def test_a_comparison_that_fails_leaves_the_applier_running(made: Servers) -> None:
-    one, two = made.ready(1, options=OPTIONS), made.make(2)
+    one, two = made.ready(1), made.make(2)
     shop(one)
     with serving(one):
         assert cloned(two, one).state is TaskState.DONE

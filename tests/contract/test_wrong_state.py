@@ -147,6 +147,7 @@ def test_the_last_copy_goes_by_force_only(tmp_path_factory: pytest.TempPathFacto
     with harness.running(tmp_path_factory.mktemp("last")) as rig:
         rig.grow(1)
         wrong_time(rig, "remove_nodes", {"id": 1}, "unsafe")
+        assert rig.call("remove_nodes", {"id": 1})["error"].startswith("This is the last copy of the data")
         assert rig.order("remove_nodes", {"id": 1, "force": True}) == {"result": "OK"}
         rig.eventually(lambda: rig.result("get_service_info")["state"] == "INIT")
 

@@ -50,7 +50,7 @@ def settled(home: Installation) -> bool:
         names = [cluster["name"] for cluster in home.call("list_clusters")["clusters"]]
         for name in names:
             found = home.cluster(name)
-            if found["jobs"] or found["diagnosis"] and found["diagnosis"][0]["code"] != "no-database":
+            if found["jobs"] or (found["diagnosis"] and found["diagnosis"][0]["code"] != "no-database"):
                 return False
             for node in found["nodes"]:
                 info = home.node(node, name)

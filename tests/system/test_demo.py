@@ -159,8 +159,9 @@ def test_all_that_the_demo_proposes_works(tmp_path: Path, home: Path) -> None:
         assert "written on the primary" in printed[0]
         assert json.loads(printed[1])["result"] == {"serviceNode": [1, 2]}
         assert json.loads(printed[2])["result"] == json.loads(printed[3])
-        replica = next(line for line in shown.splitlines() if line.startswith("  replica ")).split()[1].partition(":")[0]
-        agent = f"{PROJECT}/scripts/run-agent-client.sh {replica} 60000"
+        replica = next(line for line in shown.splitlines() if line.startswith("  replica "))
+        address = replica.split()[1].partition(":")[0]
+        agent = f"{PROJECT}/scripts/run-agent-client.sh {address} 60000"
         assert json.loads(_output(f"{agent} get_server_state", home))["mysqld"]["read_only"] is False  # by now
         assert "demo" in json.loads(_output(f"{agent} databases", home))["databases"]
 

@@ -406,9 +406,13 @@ def test_a_token_is_not_sent_in_clear_to_a_manager_that_it_may_not_belong_to(hom
 
 def test_the_environment_wins(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-file\n")
-    named = {"CONPAASSQL_TOKEN_FILE": str(tmp_path / "token"), "CONPAASSQL_CA": "/ca", "CONPAASSQL_URL": "https://x/"}
+    named = {
+        "CONPAASSQL_TOKEN_FILE": str(tmp_path / "token"),
+        "CONPAASSQL_CA": str(tmp_path / "token"),
+        "CONPAASSQL_URL": "https://x/",
+    }
     door = state.door("127.0.0.1", 50200, named)
-    assert (door.url, door.token, door.ca) == ("https://x/", "from-file", Path("/ca"))
+    assert (door.url, door.token, door.ca) == ("https://x/", "from-file", tmp_path / "token")
     assert state.door("127.0.0.1", 50200, {**named, "CONPAASSQL_TOKEN": "direct"}).token == "direct"
     assert "direct" not in repr(state.door("127.0.0.1", 50200, {"CONPAASSQL_TOKEN": "direct"}))
 
@@ -416,6 +420,12 @@ def test_the_environment_wins(tmp_path: Path) -> None:
 def test_a_token_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONPAASSQL_TOKEN")
     monkeypatch.setenv("CONPAASSQL_TOKEN_FILE", str(tmp_path / "none"))
+    assert manager.main([HOST, "50200", "list_nodes"]) == End.USAGE
+
+
+@pytest.mark.parametrize(("name", "value"), [("CONPAASSQL_CA", "/none"), ("CONPAASSQL_TOKEN", "t\u00f6k\u20acn")])
+def test_an_environment_that_cannot_be_used(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
     assert manager.main([HOST, "50200", "list_nodes"]) == End.USAGE
 
 

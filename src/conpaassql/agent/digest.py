@@ -19,6 +19,7 @@ from conpaassql.agent.mysqld import Name, Session
 from conpaassql.agent.node import Node
 from conpaassql.agent.tasks import Progress
 from conpaassql.errors import AgentError, Conflict, MysqlError
+from conpaassql.mtls import Download
 from conpaassql.protocol import Empty, Peer, Snapshot, TableDigest, Verify
 
 ACCOUNTS = "(accounts)"
@@ -113,7 +114,7 @@ def _verify(node: Node, request: Verify, progress: Progress) -> str:
 
 
 @contextmanager
-def _asked(node: Node, request: Verify, progress: Progress) -> Iterator[peers.Download]:
+def _asked(node: Node, request: Verify, progress: Progress) -> Iterator[Download]:
     tls = node.layout.tls
     with peers.download(tls, request.source, "digest", _FIRST_LINE_S) as stream, progress.broken_by(stream.cut):
         yield stream

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from conpaassql import httpd, pki, protocol
@@ -104,7 +104,7 @@ def _answer_call(verb: Verb, node: Node, request: Request) -> Response:
 def _answer_download(verb: Verb, node: Node, request: Request) -> Response:
     order = _decode(verb, request.query_params.get("request", "{}").encode())
     headers = {"X-Total-Bytes": str(copy.copy_size(node))} if verb.name == "copy" else {}
-    return StreamingResponse(DOWNLOADS[verb.name](node, order), media_type="application/octet-stream", headers=headers)
+    return httpd.Stream(DOWNLOADS[verb.name](node, order), headers=headers)
 
 
 def _answer_upload(verb: Verb, node: Node, request: Request) -> Response:

@@ -33,7 +33,10 @@ def door(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Door:
     loopback = is_loopback(host)
     url = environ.get("CONPAASSQL_URL") or f"{'http' if loopback else 'https'}://{_bracketed(host)}:{port}/"
     folders = tuple(_folders(host, port, url))
-    return Door(url=url, token=_token(folders, environ), ca=_authority(folders, environ), loopback=loopback)
+    token = _token(folders, environ)
+    if not token.isascii() or not token.isprintable():
+        raise ConfigError("The token holds characters that no token has; is CONPAASSQL_TOKEN_FILE the right file?")
+    return Door(url=url, token=token, ca=_authority(folders, environ), loopback=loopback)
 
 
 def is_loopback(host: str) -> bool:
@@ -95,6 +98,8 @@ def _token(folders: tuple[Path, ...], environ: Mapping[str, str]) -> str:
 
 def _authority(folders: tuple[Path, ...], environ: Mapping[str, str]) -> Path | None:
     if named := environ.get("CONPAASSQL_CA"):
+        if not _is_file(Path(named)):
+            raise ConfigError(f"CONPAASSQL_CA names {named}, which is no file that can be read.")
         return Path(named)
     return next((folder / "ca.pem" for folder in folders if _is_file(folder / "ca.pem")), None)
 

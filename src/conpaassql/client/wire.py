@@ -1,5 +1,6 @@
 """Calls to a manager over HTTP: JSON-RPC as in 2012, uploads and downloads of any size."""
 
+import http.client
 import os
 import secrets
 import urllib.parse
@@ -198,5 +199,7 @@ def _reason(exc: requests.RequestException) -> str:
         if following is None:
             break
         cause = following
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "it hung up; if it speaks TLS, name its https:// address in CONPAASSQL_URL"
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return str(text).rstrip(".")

@@ -111,6 +111,7 @@ def every() -> tuple[type[Step], ...]:
     while todo:
         kind = todo.pop()
         todo.extend(kind.__subclasses__())
-        if kind not in (Step, OfNode):
+        # A dataclass with slots is a class made anew; its first form lingers until it is collected.
+        if kind not in (Step, OfNode) and globals().get(kind.__name__) is kind:
             found.append(kind)
     return tuple(found)

@@ -120,7 +120,7 @@ class CurlAgents:
         return mtls.Endpoint(host=host, port=self._port, ca=files.ca, certificate=files.certificate, key=files.key)
 
     def _start(self, host: str, verb: Verb, request: object, timeout_s: float) -> _Transfer:
-        assert verb.shape is Shape.CALL  # noqa: S101
+        assert verb.shape is Shape.CALL
         curl = pycurl.Curl()
         transfer = _Transfer(curl=curl)
         authority = f"[{host}]" if ":" in host else host

@@ -437,7 +437,7 @@ class Events:
 
 
 def _new_id(key: Row[Any] | None) -> int:
-    assert key is not None  # noqa: S101
+    assert key is not None
     return int(key[0])
 
 

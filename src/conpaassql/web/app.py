@@ -1,14 +1,12 @@
 """The manager's HTTP application: routes, login, and what becomes of a request before its face reads it."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from conpaassql import httpd
@@ -126,15 +124,13 @@ class _Face:
         return await self._answer(read)
 
     def _download(self, call: Call) -> Response:
-        """Answer with a stream; what goes wrong before its first byte is still a proper answer."""
-        stream: Iterator[bytes] = call.operation.call(self._manager, **call.values)
-        try:
-            first = next(stream, b"")
-        except Exception as exc:  # noqa: BLE001
-            return _respond(rpc.failure(httpd.as_error(exc), call.id, strict=call.strict))
+        """Answer with a stream."""
         name = f"{call.values.get('cluster', 'default')}.sql"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(chain((first,), stream), media_type="application/sql", headers=headers)
+        try:
+            return httpd.Stream(call.operation.call(self._manager, **call.values), "application/sql", headers)
+        except Exception as exc:  # noqa: BLE001
+            return _respond(rpc.failure(httpd.as_error(exc), call.id, strict=call.strict))
 
     def _upload(self, request: Request) -> Response:
         """Read a form whose last part is a file, and run the operation on the file as it comes."""
