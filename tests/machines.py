@@ -21,6 +21,14 @@ class Refused(Exception):
     """The cloud or the agent did not do it."""
 
 
+class Violation(AssertionError):
+    """A safety property does not hold."""
+
+
+class ManagerDied(Exception):
+    """The manager's process ended here."""
+
+
 @dataclass
 class Machine:
     """``log`` is what the server executed, in order; ``relay`` what it received and did not apply yet."""

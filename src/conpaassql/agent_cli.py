@@ -66,9 +66,7 @@ def run(found: AgentSettings) -> None:
         if not enrol.ensure_certificate(layout, _invitation(found), stop):
             return
         with _node(found, layout) as node:
-            tls = Tls(
-                certificate=layout.tls / "node.pem", key=layout.tls / "node.key", client_ca=layout.tls / "ca.pem"
-            )
+            tls = Tls(certificate=layout.tls / "node.pem", key=layout.tls / "node.key", client_ca=layout.tls / "ca.pem")
             log.info("the agent of node %d listens on %s:%d", found.node, found.address, found.port)
             HttpServer(server.app(node, found.cluster), bound, tls).run()
     finally:

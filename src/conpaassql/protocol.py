@@ -378,12 +378,8 @@ VERBS: tuple[Verb, ...] = (
     Verb(name="databases", says="List the databases.", request=Empty, reply=Databases),
     Verb(name="set_options", says="Change server options.", request=SetOptions),
     Verb(name="log", says="The end of the server's and the agent's log.", request=Lines, reply=Text),
-    Verb(
-        name="dump", says="Dump databases as SQL.", request=Dump, shape=Shape.DOWNLOAD, timeout_s=60.0
-    ),
-    Verb(
-        name="load", says="Run a dump.", request=Order, shape=Shape.UPLOAD, timeout_s=600.0
-    ),
+    Verb(name="dump", says="Dump databases as SQL.", request=Dump, shape=Shape.DOWNLOAD, timeout_s=60.0),
+    Verb(name="load", says="Run a dump.", request=Order, shape=Shape.UPLOAD, timeout_s=600.0),
     Verb(
         name="copy",
         says="Stream a physical copy.",

@@ -6,8 +6,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench.report import Figure, below, say
 from installation import Installation, eventually, installation
+
+from bench.report import Figure, below, say
 
 NODES = 1000
 CONNECTIONS = 50

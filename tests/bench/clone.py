@@ -8,10 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from installation import Installation, eventually, installation
+
 from bench import floor
 from bench.floor import Bare
 from bench.report import Figure, at_least, say
-from installation import Installation, eventually, installation
 
 NETWORK = "127.72.0.0/16"
 PASSWORD = "bench-Pass-1"
@@ -106,13 +107,13 @@ def _dump(disk: Path, home: Installation, folder: Path) -> float:
     try:
         floor.copy_template(home.vms / "template", target.data)
         target.start()
+        target.sql("SET GLOBAL read_only = 0", "CREATE DATABASE bench")
         began = time.monotonic()
         dump = subprocess.Popen(
-            ["mariadb-dump", f"--socket={disk}/run/mysqld.sock", "-uroot", "--single-transaction", "--quick"]
-            + ["--databases", "bench"],
+            ["mariadb-dump", f"--socket={disk}/run/mysqld.sock", "-uroot", "--single-transaction", "--quick", "bench"],
             stdout=subprocess.PIPE,
         )
-        subprocess.run(["mariadb", f"--socket={target.socket}", "-uroot"], stdin=dump.stdout, check=True)
+        subprocess.run(["mariadb", f"--socket={target.socket}", "-uroot", "bench"], stdin=dump.stdout, check=True)
         assert dump.stdout is not None
         dump.stdout.close()
         if dump.wait():

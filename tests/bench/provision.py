@@ -6,10 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from installation import Installation, eventually, installation
+
 from bench import floor
 from bench.floor import Bare
 from bench.report import Figure, at_most, say
-from installation import Installation, eventually, installation
 
 NETWORK = "127.70.0.0/16"
 POLL_S = 0.003

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import world
+import performers
 from conpaassql import errors, protocol
 from conpaassql.agent import server
 from conpaassql.cluster import diagnose, jobs, steps
@@ -23,7 +23,7 @@ def test_every_step_is_performed() -> None:
 
 
 def test_the_pretend_cluster_performs_every_step() -> None:
-    assert set(world.PERFORMERS) == set(steps.every())
+    assert set(performers.PERFORMERS) == set(steps.every())
 
 
 @pytest.mark.parametrize("step", steps.every(), ids=lambda step: step.__name__)

@@ -1,6 +1,6 @@
 """Situations, moco-like: what is seen, what is wrong with it, what is done.  One row at least for every problem."""
 
-from dataclasses import replace
+from copy import deepcopy
 
 import pytest
 
@@ -299,7 +299,7 @@ ROWS = [*BEGINNING, *TROUBLE, *LEAVING, *HANDING_OVER, *STOPPING, *REPLICAS]
 
 @pytest.mark.parametrize(("name", "code", "look", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_situation(name: str, code: str, look: Facts, expected: tuple[Step, ...]) -> None:
-    untouched = replace(look)
+    untouched = deepcopy(look)
     assert diagnose(look)[0].code == code
     assert decide(look) == expected
     assert look == untouched

@@ -1,6 +1,6 @@
 """When a job has ended: for every kind what fulfils it, what makes it hopeless, and what is said at its deadline."""
 
-from dataclasses import replace
+from copy import deepcopy
 
 import pytest
 
@@ -133,6 +133,6 @@ def test_without_confirmations_following_is_enough() -> None:
 
 def test_judging_changes_nothing() -> None:
     look = facts(primary(), replica(2))
-    untouched = replace(look)
+    untouched = deepcopy(look)
     jobs.judge(job(JobKind.ADD_NODES, 2), look)
     assert look == untouched

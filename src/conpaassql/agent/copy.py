@@ -11,6 +11,7 @@ replication position.  Before that, all of it lies in ``Layout.incoming`` and is
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def _clone(node: Node, request: Clone, progress: Progress) -> str:
     try:
         _discard(layout.incoming)
         layout.incoming.mkdir(mode=0o700)
-        size_bytes = _receive(layout, request, progress)
+        received = _receive(layout, request, progress)
         _prepare(layout, progress)
         position = position_of(layout.incoming)
         node.mysqld.write_my_cnf(request.my_cnf)
@@ -123,7 +124,7 @@ def _clone(node: Node, request: Clone, progress: Progress) -> str:
     progress.phase("starting")
     node.mysqld.start(data.START_TIMEOUT_S)
     node.state.change(running=True, failures=0, says="")
-    return f"Copied {size_bytes} bytes from node {request.source.node} at {position or 'the beginning'}."
+    return f"Copied {received} from node {request.source.node} at {position or 'the beginning'}."
 
 
 def _discard(folder: Path) -> None:
@@ -131,8 +132,9 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _receive(layout: Layout, request: Clone, progress: Progress) -> int:
-    """Unpack the donor's stream; return its size in bytes."""
+def _receive(layout: Layout, request: Clone, progress: Progress) -> str:
+    """Unpack the donor's stream; return its size and how long that took, for people."""
+    began_s = time.monotonic()
     progress.phase("copying")
     command = ["mbstream", "-x", "-p", str(_THREADS), "-C", str(layout.incoming)]
     buffer = memoryview(bytearray(programs.CHUNK_BYTES))
@@ -149,7 +151,7 @@ def _receive(layout: Layout, request: Clone, progress: Progress) -> int:
             size_bytes += count
             progress.check()
         unpack.finish(_IDLE_S)
-    return size_bytes
+    return f"{size_bytes} bytes in {time.monotonic() - began_s:.3f} s"
 
 
 def _prepare(layout: Layout, progress: Progress) -> None:

@@ -88,9 +88,7 @@ class CurlAgents:
     def facts(self, hosts: Mapping[int, str]) -> Mapping[int, AgentFacts]:
         """See ``Agents``."""
         verb = protocol.BY_NAME["facts"]
-        transfers = {
-            node: self._start(host, verb, protocol.Empty(), FACTS_TIMEOUT_S) for node, host in hosts.items()
-        }
+        transfers = {node: self._start(host, verb, protocol.Empty(), FACTS_TIMEOUT_S) for node, host in hosts.items()}
         found: dict[int, AgentFacts] = {}
         for node, transfer in transfers.items():
             try:

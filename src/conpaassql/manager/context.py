@@ -39,6 +39,4 @@ class Manager:
 
     def event(self, cluster: str, code: str, says: str, node: int | None = None, actor: str = "manager") -> None:
         """Write down what happened."""
-        self.store.events.add(
-            Event(id=0, at=self.now(), cluster=cluster, node=node, code=code, says=says, actor=actor)
-        )
+        self.store.events.add(Event(id=0, at=self.now(), cluster=cluster, node=node, code=code, says=says, actor=actor))
