@@ -29,6 +29,7 @@ from conpaassql.web import app as web
 from conpaassql.web import auth
 
 EX_CONFIG = 78  # sysexits.h: starting again will not help
+SWITCH_INTERVAL_S = 0.0005  # a look over a thousand nodes computes for tens of milliseconds; answers must not wait
 log = logging.getLogger("conpaassql.manager")
 
 
@@ -48,6 +49,7 @@ def manager_main(arguments: list[str] | None = None) -> int:
             print("The configuration is right.")
             return 0
         set_up_logging(found.manager.logfile)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         run(found)
     except Error as exc:
         print(f"conpaassql-manager: {exc.says}", file=sys.stderr)

@@ -277,5 +277,5 @@ def _line(value: Snapshot | TableDigest) -> bytes:
 def _decode(line: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(line, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise AgentError(f"The source sent something that is not a comparison: {exc}.") from exc

@@ -115,5 +115,5 @@ def _answer_upload(verb: Verb, node: Node, request: Request) -> Response:
 def _decode(verb: Verb, body: bytes) -> Any:
     try:
         return msgspec.json.decode(body, type=verb.request)
-    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise Invalid(f"The order {verb.name} is malformed: {exc}.", verb=verb.name) from exc

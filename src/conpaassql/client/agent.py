@@ -103,7 +103,7 @@ def parse(text: str) -> dict[str, Any]:
     """
     try:
         return msgspec.json.decode(sys.stdin.read() if text == "-" else text, type=dict[str, Any])
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise Invalid(f"The parameters are no JSON object: {exc}.") from exc
 
 

@@ -150,7 +150,7 @@ def _reply(verb: Verb, status: int, body: bytes, host: str) -> Any:
         if status == 200:
             return msgspec.json.decode(body, type=verb.reply)
         wrong = msgspec.json.decode(body, type=mtls.WireError)
-    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise AgentError(f"The agent at {host} answers in another language: {exc}.", host=host) from exc
     raise errors.from_wire(wrong.code, wrong.says, wrong.details)
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from conpaassql.cluster import jobs
 from conpaassql.cluster.diagnose import decide, diagnose
-from conpaassql.cluster.facts import Facts, Seen
+from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.cluster.steps import OfNode, Step
 from conpaassql.errors import Error, NotFound
 from conpaassql.manager import act, observe, undo
@@ -43,6 +43,8 @@ class _Turn:
     last_steps: tuple[Step, ...] = ()
     repeats: int = 0
     renew_at: float = 0.0
+    seen: tuple[Sight, ...] = ()
+    changed_at: float = 0.0
     diagnosis: str = ""
     last_error: str = ""
 
@@ -128,9 +130,11 @@ class Loop:
         found = decide(facts)
         self._perform(manager, facts, found, turn)
         busy = bool(facts.jobs) or any(s.working or s.seen is Seen.BOOTING for s in facts.nodes)
-        # A look over very many nodes is dear: never spend more than a tenth of the time on looking.
-        waiting_s = max(BUSY_PAUSE_S, 10 * (time.monotonic() - began)) if busy and not found else poll_s
-        return _pause_s(turn, found, min(waiting_s, poll_s))
+        if not busy:
+            return _pause_s(turn, found, poll_s)
+        if facts.nodes != turn.seen:
+            turn.seen, turn.changed_at = facts.nodes, began
+        return _pause_s(turn, found, _patience_s(began - turn.changed_at, time.monotonic() - began, poll_s))
 
     def _holds_lease(self, manager: Manager, cluster_id: int, turn: _Turn) -> bool:
         """Renew the lease when a third of it is over."""
@@ -183,6 +187,14 @@ class Loop:
     def _tell(self, when: str, step: Step) -> None:
         if self._on_step:
             self._on_step(when, step)
+
+
+def _patience_s(unchanged_s: float, look_s: float, poll_s: float) -> float:
+    """How long to wait for what nobody announces: a tenth of the time for which nothing has moved.
+
+    A look over very many nodes is dear: never spend more than a tenth of the time on looking.
+    """
+    return min(poll_s, max(BUSY_PAUSE_S, unchanged_s / 10, 10 * look_s))
 
 
 def _pause_s(turn: _Turn, found: tuple[Step, ...], waiting_s: float) -> float:

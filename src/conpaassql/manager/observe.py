@@ -24,7 +24,7 @@ def look(manager: Manager, cluster_id: int) -> Facts:
         NotFound: there is no such cluster.
         Unavailable: the store does not answer.
     """
-    record = manager.store.snapshot(cluster_id)
+    record = manager.store.record(cluster_id)
     vms = manager.provider.view(CLOUD_MEMORY_S)
     known = _vms(manager, record, vms)
     addresses = {i: vm.address for i, vm in known.items() if vm.address and i in record.joined}

@@ -161,6 +161,17 @@ class Store:
                 self._cached = (generation, found)
         return found
 
+    def record(self, cluster_id: int) -> Snapshot:
+        """Return the record of one cluster, as ``records`` does.
+
+        Raises:
+            NotFound: there is no such cluster.
+        """
+        for found in self.records().values():
+            if found.cluster.id == cluster_id:
+                return found
+        raise NotFound(f"There is no cluster with id {cluster_id}.", cluster_id=cluster_id)
+
     def lease(self, cluster_id: int, holder: str, now: datetime, ttl: timedelta) -> bool:
         """Take or renew the right to act on a cluster; False while another holder's lease runs."""
         with self.transaction() as connection:
