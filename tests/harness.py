@@ -23,7 +23,7 @@ from conpaassql import errors, httpd, pki, settings
 from conpaassql.httpd import HttpServer
 from conpaassql.iaas import Vm, VmSpec, dummy
 from conpaassql.manager import enrolment
-from conpaassql.manager.context import Manager
+from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.loop import Loop
 from conpaassql.manager.provider import Provider
@@ -290,6 +290,7 @@ def running(folder: Path, *, guarded: bool = True, **options: str) -> Iterator[R
             provider=Provider(cloud, time.monotonic),
             authority=pki.new_authority(found.manager.name),
             join_key=b"j" * 32,
+            numbers=order_numbers(1),
             now=lambda: datetime.now(UTC),
             wake=loop.wake,
         )

@@ -15,6 +15,7 @@ from conpaassql.agent.enrol import Invitation
 from conpaassql.agent.layout import Layout
 from conpaassql.agent.mysqld import Mysqld
 from conpaassql.agent.node import Node
+from conpaassql.agent.nudge import Nudge, look_quietly
 from conpaassql.agent.state import StateFile
 from conpaassql.agent.tasks import Tasks
 from conpaassql.errors import Error, Invalid, Unauthorized
@@ -95,7 +96,9 @@ def _node(found: AgentSettings, layout: Layout) -> Iterator[Node]:
 
 
 def _watch(node: Node, stop: threading.Event) -> None:
+    waiting = Nudge()
     while not stop.wait(WATCH_PERIOD_S):
+        look_quietly(waiting, node)
         try:
             data.watch(node)
         except Error as exc:

@@ -19,7 +19,7 @@ from conpaassql.errors import Conflict, Error
 from conpaassql.httpd import HttpServer, Tls
 from conpaassql.manager import adopt
 from conpaassql.manager.agents import Credentials, CurlAgents
-from conpaassql.manager.context import Manager
+from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.loop import Loop, OnStep
 from conpaassql.manager.provider import Provider
@@ -92,18 +92,20 @@ def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[S
         token = auth.open_token(state)
         credentials = Credentials(ca=state / "ca.pem", certificate=certificate, key=key)
         loop = Loop(on_step)
+        store = open_store(state / "store.sqlite")
+        stack.callback(store.close)
         manager = Manager(
             settings=found,
-            store=open_store(state / "store.sqlite"),
+            store=store,
             looks=Looks(),
             agents=CurlAgents(credentials),
             provider=Provider(iaas.load(found.iaas.driver, found.iaas.options, found.manager.name), time.monotonic),
             authority=authority,
             join_key=_join_key(state),
+            numbers=order_numbers(store.start(datetime.now(UTC))),
             now=lambda: datetime.now(UTC),
             wake=loop.wake,
         )
-        stack.callback(manager.store.close)
         stack.callback(manager.agents.close)
         if found.manager.find_existing_agents:
             adopt.adopt(manager)

@@ -6,7 +6,7 @@ JSON with status 200, or ``{"code", "says", "details"}`` with the error's status
 ``GET`` or ``POST /v1/<name>`` with raw bytes and the request in the query string.
 
 Every verb can be repeated without harm.  An order carries the cluster's ``term``; an agent
-remembers the highest it has seen and refuses a lower one with ``stale-term``.
+remembers the highest it has seen and refuses a lower one, or a late one, with ``stale-term``.
 """
 
 from collections.abc import Mapping
@@ -144,9 +144,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order without parameters.  ``term`` is the cluster's."""
+    """An order without parameters.  ``term`` is the cluster's.
+
+    ``number`` rises with each order about roles: one that arrives after a later one, because it
+    was held up on its way, is refused.  0 is an order whose place in the row does not matter.
+    """
 
     term: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

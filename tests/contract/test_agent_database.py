@@ -17,6 +17,7 @@ from conpaassql.agent import accounts, data, replication
 from conpaassql.agent.facts import facts
 from conpaassql.agent.mysqld import Mysqld, native_hash
 from conpaassql.agent.node import Node
+from conpaassql.agent.nudge import Nudge
 from conpaassql.errors import Conflict, Forbidden, Invalid, MysqlError, NotFound, StaleTerm, Unavailable
 from conpaassql.protocol import (
     Close,
@@ -785,3 +786,50 @@ def test_private_files_are_private(made: Servers) -> None:
     for path in (node.layout.my_cnf, node.layout.state_file, node.layout.pid_file):
         assert path.stat().st_mode & 0o777 == 0o600
     assert "@" not in node.layout.my_cnf.read_text()
+
+
+def test_an_order_that_was_held_up_is_refused(made: Servers) -> None:
+    """Within a term the higher number wins; tenants' orders carry none and are never late."""
+    node = made.ready(1)
+    replication.open_writes(node, Open(term=2, number=7, wait=False))
+    with pytest.raises(StaleTerm):
+        replication.close_writes(node, Close(term=2, number=6, timeout_s=1))
+    assert not server(node).read_only
+    accounts.create_database(node, Database(term=2, name="still_open"))
+    replication.close_writes(node, Close(term=3, number=1, timeout_s=1))
+    assert server(node).read_only
+
+
+def test_a_commit_that_was_passed_over_is_released(made: Servers) -> None:
+    """A replica received it before it was told to confirm; nobody writes after it; the nudge covers it."""
+    one, two = primary(made), made.ready(2)
+    attach(two, one)
+    with one.mysqld.session() as session:
+        session.run("CREATE DATABASE passed_over")
+    replication.semi_sync(one, SemiSync(term=1, wait=True, acknowledge=False))
+
+    def commit() -> None:
+        with one.mysqld.session(read_timeout_s=30) as session:
+            session.run("CREATE TABLE passed_over.t (i INT)")
+
+    writer = threading.Thread(target=commit)
+    writer.start()
+    wait_for(lambda: status(one, "WAIT_SESSIONS") == 1)
+    wait_for(lambda: equal(two, one))
+    replication.semi_sync(two, SemiSync(term=1, wait=False, acknowledge=True))
+    wait_for(lambda: server(one).acknowledgers == 1)
+    nudge = Nudge()
+    nudge.look(one)
+    writer.join(0.5)
+    assert writer.is_alive(), "it would have been released anyway"
+    nudge.look(one)
+    writer.join(10)
+    assert not writer.is_alive()
+    assert status(one, "WAIT_SESSIONS") == 0
+    wait_for(lambda: equal(two, one))
+
+
+def status(node: Node, name: str) -> int:
+    """Return one of the counters of commits that wait."""
+    with node.mysqld.session() as session:
+        return int(session.rows(f"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_{name}'")[0][1])

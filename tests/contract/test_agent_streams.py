@@ -17,8 +17,8 @@ from starlette.routing import Route
 from conpaassql import httpd
 from conpaassql.agent import accounts, copy, digest, dump, logs, peers, programs
 from conpaassql.agent.node import Node
-from conpaassql.httpd import Stream
 from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound, Unsupported
+from conpaassql.httpd import Stream
 from conpaassql.protocol import (
     AGENT_PORT,
     Clone,

@@ -15,7 +15,7 @@ from conpaassql import pki, settings
 from conpaassql.errors import Error, IaasError, Invalid, Unauthorized
 from conpaassql.iaas import VmSpec, dummy
 from conpaassql.manager import enrolment
-from conpaassql.manager.context import Manager
+from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.provider import Provider
 from conpaassql.manager.store import NewNode, open_store
@@ -38,6 +38,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         provider=Provider(dummy.Driver({}, "conpaassql"), time.monotonic),
         authority=AUTHORITY,
         join_key=b"j" * 32,
+        numbers=order_numbers(1),
         now=lambda: NOW,
         wake=lambda _cluster: None,
     )

@@ -45,7 +45,7 @@ def initialise(node: Node, request: Setup) -> Empty:
         MysqlError: the server did not start.
         StaleTerm: see ``StateFile.accept``.
     """
-    with node.state.order(request.term):
+    with node.state.order(request.term, request.number):
         if _ours(node) is Data.EMPTY:
             _make(node)
         _start(node, request.my_cnf)
@@ -59,7 +59,7 @@ def start(node: Node, request: Setup) -> Empty:
         Conflict: there is no database here, or files that are not ours.
         MysqlError, StaleTerm: as ``initialise``.
     """
-    with node.state.order(request.term):
+    with node.state.order(request.term, request.number):
         _expect_data(node)
         _start(node, request.my_cnf)
     return Empty()
@@ -72,7 +72,7 @@ def stop(node: Node, request: Order) -> Empty:
         MysqlError: it does not end even when killed.
         StaleTerm: see ``StateFile.accept``.
     """
-    with node.state.order(request.term):
+    with node.state.order(request.term, request.number):
         node.state.change(running=False)
         node.mysqld.stop(STOP_TIMEOUT_S)
     return Empty()
@@ -84,7 +84,7 @@ def restart(node: Node, request: Setup) -> Empty:
     Raises:
         Conflict, MysqlError, StaleTerm: as ``start``.
     """
-    with node.state.order(request.term):
+    with node.state.order(request.term, request.number):
         _expect_data(node)
         node.mysqld.stop(STOP_TIMEOUT_S)
         _start(node, request.my_cnf)

@@ -66,7 +66,7 @@ def grant(node: Node, request: Grant) -> Empty:
     """
     wanted = request.account
     _check_name(wanted.name)
-    with node.state.order(request.term), node.mysqld.change() as session:
+    with node.state.order(request.term, request.number), node.mysqld.change() as session:
         expect_primary(session)
         who = (wanted.name, "%")
         requires = f"REQUIRE SUBJECT '{wanted.subject}'"
@@ -99,7 +99,7 @@ def revoke(node: Node, request: Revoke) -> Empty:
         Conflict, Invalid, MysqlError, StaleTerm: as ``grant``.
     """
     _check_name(request.name)
-    with node.state.order(request.term), node.mysqld.change() as session:
+    with node.state.order(request.term, request.number), node.mysqld.change() as session:
         expect_primary(session)
         if unconfirmed(session):
             session.run("SET SESSION sql_log_bin=0")
@@ -123,7 +123,7 @@ def follow(node: Node, request: Follow) -> Empty:
     """
     if request.source.node == node.id:
         raise Invalid("A node cannot follow itself. Name another one.")
-    with node.state.order(request.term), node.mysqld.session() as session:
+    with node.state.order(request.term, request.number), node.mysqld.session() as session:
         _close_hard(session, node.mysqld.root_user)
         if _follows(session, request.source):
             _acknowledge(session, request.acknowledge)
@@ -151,7 +151,7 @@ def open_writes(node: Node, request: Open) -> Position:
         MysqlError: the server refused, or is still applying what it received (repeat the order).
         StaleTerm: see ``StateFile.accept``.
     """
-    with node.state.order(request.term), node.mysqld.session() as session:
+    with node.state.order(request.term, request.number), node.mysqld.session() as session:
         status = replica_row(session)
         if status is not None:
             _stop_receiving(session, status, may_fail=False)
@@ -171,7 +171,10 @@ def close_writes(node: Node, request: Close) -> Position:
         MysqlError, StaleTerm: see there.
     """
     patience_s = max(1, round(request.timeout_s))  # the server counts whole seconds; 0 would never wait
-    with node.state.order(request.term), node.mysqld.session(read_timeout_s=patience_s + 5.0) as session:
+    with (
+        node.state.order(request.term, request.number),
+        node.mysqld.session(read_timeout_s=patience_s + 5.0) as session,
+    ):
         session.run("SET SESSION lock_wait_timeout=%s", patience_s)
         try:
             session.run("SET GLOBAL read_only=1")
@@ -195,7 +198,7 @@ def semi_sync(node: Node, request: SemiSync) -> Empty:
         MysqlError: the server refused, or is still applying what it received (repeat the order).
         StaleTerm: see ``StateFile.accept``.
     """
-    with node.state.order(request.term), node.mysqld.session() as session:
+    with node.state.order(request.term, request.number), node.mysqld.session() as session:
         _wait_for_confirmations(session, request.wait)
         _acknowledge(session, request.acknowledge)
     return Empty()

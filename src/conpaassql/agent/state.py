@@ -49,6 +49,7 @@ class StateFile:
         self._fields = threading.Lock()
         self._orders = threading.RLock()
         self._state = _load(path, node)
+        self._number = 0
         if not self._state.account_password:
             self.change(account_password=secrets.token_urlsafe(24))
 
@@ -66,21 +67,28 @@ class StateFile:
                 self._state = new
             return new
 
-    def accept(self, term: int) -> None:
-        """Remember the highest term seen.
+    def accept(self, term: int, number: int = 0) -> None:
+        """Remember the highest term seen, and in it the highest number.
+
+        The number need not survive the agent: neither does an order that it has not begun.
 
         Raises:
-            StaleTerm: ``term`` is lower; details hold ``term`` and ``known``.
+            StaleTerm: ``term`` is lower, or ``number`` is and is not 0; details hold what is known.
         """
-        known = self.read().term
-        if term < known:
+        with self._fields:
+            known = self._state.term
+            late = term == known and 0 < number < self._number
+        if term < known or late:
             raise StaleTerm(
-                f"This order is of term {term}, and the node knows term {known}. "
-                "Another manager has taken over; read the cluster again.",
+                f"This order is of term {term}, number {number}, and the node knows term {known}, number "
+                f"{self._number}. Another order has overtaken it; read the cluster again.",
                 term=term,
                 known=known,
             )
-        self.change(term=term)
+        if term > known:
+            self.change(term=term)
+        if number:
+            self._number = number
 
     @contextmanager
     def alone(self, timeout_s: float = ORDER_PATIENCE_S) -> Iterator[None]:
@@ -97,14 +105,14 @@ class StateFile:
             self._orders.release()
 
     @contextmanager
-    def order(self, term: int) -> Iterator[None]:
-        """Carry out one order of ``term``, alone; a newer term cannot come in between.
+    def order(self, term: int, number: int = 0) -> Iterator[None]:
+        """Carry out one order of ``term``, alone; a newer order cannot come in between.
 
         Raises:
             StaleTerm, Unavailable: as ``accept`` and ``alone``.
         """
         with self.alone():
-            self.accept(term)
+            self.accept(term, number)
             yield
 
 

@@ -75,7 +75,7 @@ def primary_empty(facts: Facts) -> bool:
 
 
 def primary_lost(facts: Facts) -> bool:
-    return facts.primary is None or facts.primary.server is None
+    return facts.initialised and (facts.primary is None or facts.primary.server is None)
 
 
 def nothing(_facts: Facts) -> tuple[Step, ...]:

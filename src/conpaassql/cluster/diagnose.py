@@ -59,7 +59,7 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem(
         code="first-database",
         says="The first database is being made.",
-        holds=lambda f: not f.initialised,
+        holds=lambda f: not f.initialised and f.cluster.primary is not None,
         cure=cures.initialise,
     ),
     Problem(

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from conpaassql import protocol, render
@@ -11,8 +12,10 @@ from conpaassql.cluster.steps import Step
 from conpaassql.errors import AgentError, Error
 from conpaassql.manager.context import Manager
 from conpaassql.model import VmSpec
+from conpaassql.protocol import Order
 
 CLOSE_TIMEOUT_S = 3.0
+ROLE_VERBS = frozenset({"initialise", "start", "stop", "follow", "open", "close", "semi_sync"})
 
 
 def perform(manager: Manager, facts: Facts, step: Step) -> None:
@@ -203,7 +206,10 @@ def _host(sight: Sight) -> str:
     return sight.address
 
 
-def _order(manager: Manager, sight: Sight, verb: str, request: object) -> object:
+def _order(manager: Manager, sight: Sight, verb: str, request: Order) -> object:
+    """Give an order; one about roles gets the next number, so that it cannot take effect late."""
+    if verb in ROLE_VERBS:
+        request = replace(request, number=next(manager.numbers))
     try:
         return manager.agents.call(_host(sight), verb, request)
     except Error as exc:

@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,7 +18,11 @@ from conpaassql.settings import ManagerSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manager:
-    """The manager's resources.  ``now`` is the time in UTC; ``wake`` makes the loop look at a cluster at once."""
+    """The manager's resources.
+
+    ``now`` is the time in UTC; ``wake`` makes the loop look at a cluster at once; ``numbers`` never
+    repeats a number, not in a later life either (see ``order_numbers``).
+    """
 
     settings: ManagerSettings
     store: Store
@@ -26,6 +31,7 @@ class Manager:
     provider: Provider
     authority: Authority
     join_key: bytes = field(repr=False)
+    numbers: Iterator[int]
     now: Callable[[], datetime]
     wake: Callable[[int], None]
 
@@ -40,3 +46,11 @@ class Manager:
     def event(self, cluster: str, code: str, says: str, node: int | None = None, actor: str = "manager") -> None:
         """Write down what happened."""
         self.store.events.add(Event(id=0, at=self.now(), cluster=cluster, node=node, code=code, says=says, actor=actor))
+
+
+def order_numbers(start: int) -> Iterator[int]:
+    """Return rising numbers for orders; those of a later start of the manager are all higher.
+
+    ``next`` on a count is one operation of the interpreter, so threads may share it.
+    """
+    return itertools.count((start << 32) + 1)

@@ -84,3 +84,11 @@ leases = Table(
     Column("epoch", Integer, nullable=False),
     Column("until", DateTime, nullable=False),
 )
+
+starts = Table(
+    "starts",  # of a manager on this store; a start's id leads the numbers of its orders
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", DateTime, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -191,6 +191,12 @@ class Store:
             )
             return True
 
+    def start(self, now: datetime) -> int:
+        """Record that a manager begins to work on this store, and return which start it is, from 1."""
+        with self.transaction() as connection:
+            self.changed()
+            return _new_id(connection.execute(insert(schema.starts).values(at=_naive(now))).inserted_primary_key)
+
     def close(self) -> None:
         """Give all connections back."""
         self._engine.dispose()

@@ -4,6 +4,7 @@ from conpaassql import protocol
 from conpaassql.cluster.facts import Facts, Sight
 from conpaassql.cluster.jobs import Verdict
 from conpaassql.errors import Error
+from conpaassql.manager.act import CLOSE_TIMEOUT_S
 from conpaassql.manager.context import Manager
 from conpaassql.model import Goal, Job, JobKind, JobState
 
@@ -45,13 +46,16 @@ def _kept(manager: Manager, facts: Facts, job: Job) -> frozenset[int]:
     primary = facts.primary
     if job.kind is not JobKind.ADD_NODES or primary is None or primary.id not in job.nodes or not facts.initialised:
         return frozenset()
-    return frozenset({primary.id}) if _used(manager, primary) else frozenset()
+    return frozenset({primary.id}) if _used(manager, facts, primary) else frozenset()
 
 
-def _used(manager: Manager, primary: Sight) -> bool:
+def _used(manager: Manager, facts: Facts, primary: Sight) -> bool:
+    """Ask the closed primary, so that nobody begins to use it behind the answer; if it stays, the loop opens it."""
     if not primary.address or not primary.server:
         return True
     try:
+        order = protocol.Close(term=facts.cluster.term, number=next(manager.numbers), timeout_s=CLOSE_TIMEOUT_S)
+        manager.agents.call(primary.address, "close", order)
         found = manager.agents.call(primary.address, "databases", protocol.Empty())
     except Error:
         return True

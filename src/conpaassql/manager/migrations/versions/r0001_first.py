@@ -71,6 +71,12 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("until", sa.DateTime, nullable=False),
     )
+    op.create_table(
+        "starts",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("at", sa.DateTime, nullable=False),
+        sqlite_autoincrement=True,
+    )
 
 
 def downgrade() -> None:
