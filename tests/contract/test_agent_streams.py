@@ -1,6 +1,8 @@
 """Clone, dump, load and comparison on real servers, over real TLS between agents."""
 
+import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +17,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from conpaassql import httpd
-from conpaassql.agent import accounts, copy, digest, dump, logs, peers, programs
+from conpaassql.agent import accounts, copy, data, digest, dump, logs, peers, programs, replication
 from conpaassql.agent.node import Node
 from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound, Unsupported
+from conpaassql.gtid import contains
 from conpaassql.httpd import Stream
 from conpaassql.protocol import (
     AGENT_PORT,
@@ -25,10 +28,13 @@ from conpaassql.protocol import (
     Database,
     Dump,
     Empty,
+    Follow,
+    Grant,
     Lines,
     Order,
     Peer,
     PutUser,
+    Setup,
     Task,
     TaskState,
     Verify,
@@ -36,6 +42,7 @@ from conpaassql.protocol import (
 
 pytestmark = pytest.mark.real
 PREFIX = "127.41.7"
+PRIMARIES: dict[Path, Node] = {}  # the primary of each test's servers
 
 
 @pytest.fixture(scope="session")
@@ -139,18 +146,18 @@ def shop(node: Node) -> None:
         session.run("USE shop")
         session.run("CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, what VARCHAR(200))")
         session.run("INSERT INTO shop.orders (what) SELECT MD5(seq) FROM seq_1_to_20000")
-        session.run("CREATE USER replica IDENTIFIED BY 'follow-me'")
-        session.run("GRANT REPLICATION SLAVE ON *.* TO replica")
 
 
 def follow(node: Node, source: Node) -> None:
-    with node.mysqld.session() as session:
-        session.run(
-            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_USER='replica', MASTER_PASSWORD='follow-me', "
-            "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1",
-            source.layout.address,
-        )
-        session.run("START SLAVE")
+    """Follow with the product's own verbs: the source lets the node in, where it takes changes; else it is known."""
+    with source.mysqld.session() as session:
+        writable = not session.rows("SELECT @@GLOBAL.read_only")[0][0]
+    primary = source if writable else PRIMARIES[node.layout.root.parent]
+    PRIMARIES[node.layout.root.parent] = primary
+    replication.grant(primary, Grant(term=1, account=replication.account(node)))
+    if not writable:
+        wait_for(lambda: contains(executed(source), executed(primary)))
+    replication.follow(node, Follow(term=1, source=peer(source), acknowledge=False))
 
 
 def executed(node: Node) -> str:
@@ -189,6 +196,10 @@ def test_a_clone_of_a_primary_and_a_clone_of_a_replica_follow_without_a_gap(made
                 task = cloned(new, source)
             assert task.state is TaskState.DONE, task.says
             assert task.done_bytes > 0
+            if number == 3:  # it dies before it was told where it stands, and so does its agent
+                os.kill(new.mysqld.pid() or 0, signal.SIGKILL)
+                new = made.reborn(new.layout, number)
+                data.start(new, Setup(term=1, my_cnf=my_cnf(number)))
             follow(new, one)
             wait_for(lambda before=writer.rows: writer.rows > before + 50)
     print(f"longest stall of a write: {writer.longest_s * 1000:.0f} ms, rows {writer.rows}")

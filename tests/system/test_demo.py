@@ -20,10 +20,10 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(short_folder: Path) -> Path:
     """A home of its own, since a manager leaves a link there."""
-    (tmp_path / "h").mkdir()
-    return tmp_path / "h"
+    (short_folder / "h").mkdir()
+    return short_folder / "h"
 
 
 def free_port() -> int:
@@ -98,8 +98,8 @@ def read_until(demo: "subprocess.Popen[str]", word: str) -> str:
     raise AssertionError(f"the demo ended before {word!r}: {text}")
 
 
-def test_once_makes_a_cluster_and_leaves_nothing(tmp_path: Path, home: Path) -> None:
-    place = tmp_path / "d"
+def test_once_makes_a_cluster_and_leaves_nothing(short_folder: Path, home: Path) -> None:
+    place = short_folder / "d"
     done = subprocess.run(
         command(place, "--once"),
         cwd="/",
@@ -119,11 +119,11 @@ def test_once_makes_a_cluster_and_leaves_nothing(tmp_path: Path, home: Path) -> 
     assert list((home / ".conpaassql").iterdir()) == []
 
 
-def test_once_says_so_when_it_fails(tmp_path: Path, home: Path) -> None:
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "thesis.tex").write_text("precious")
+def test_once_says_so_when_it_fails(short_folder: Path, home: Path) -> None:
+    (short_folder / "d").mkdir()
+    (short_folder / "d" / "thesis.tex").write_text("precious")
     done = subprocess.run(
-        command(tmp_path / "d", "--once"),
+        command(short_folder / "d", "--once"),
         env=environment(home),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -134,12 +134,12 @@ def test_once_says_so_when_it_fails(tmp_path: Path, home: Path) -> None:
     assert done.returncode == 1
     assert json.loads(done.stdout.splitlines()[-1])["ok"] is False
     assert "no demo made" in done.stderr
-    assert (tmp_path / "d" / "thesis.tex").read_text() == "precious"
+    assert (short_folder / "d" / "thesis.tex").read_text() == "precious"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_demo_that_stays(tmp_path: Path, home: Path, ending: signal.Signals) -> None:
-    place = tmp_path / "d"
+def test_a_signal_ends_a_demo_that_stays(short_folder: Path, home: Path, ending: signal.Signals) -> None:
+    place = short_folder / "d"
     with running(place, home, "--nodes", "1") as demo:
         read_until(demo, "Ctrl-C ends")
         demo.send_signal(ending)
@@ -150,8 +150,8 @@ def test_a_signal_ends_a_demo_that_stays(tmp_path: Path, home: Path, ending: sig
     assert not place.exists()
 
 
-def test_all_that_the_demo_proposes_works(tmp_path: Path, home: Path) -> None:
-    with running(tmp_path / "d", home, "--nodes", "2") as demo:
+def test_all_that_the_demo_proposes_works(short_folder: Path, home: Path) -> None:
+    with running(short_folder / "d", home, "--nodes", "2") as demo:
         shown = read_until(demo, "Ctrl-C ends")
         proposed = shown.partition("Try:\n")[2].partition("\n\n")[0].splitlines()
         assert len(proposed) == 6
@@ -172,8 +172,8 @@ def _output(line: str, home: Path) -> str:
     return done.stdout
 
 
-def test_a_signal_half_way_leaves_nothing(tmp_path: Path, home: Path) -> None:
-    place = tmp_path / "d"
+def test_a_signal_half_way_leaves_nothing(short_folder: Path, home: Path) -> None:
+    place = short_folder / "d"
     with running(place, home) as demo:
         read_until(demo, "booting")
         demo.send_signal(signal.SIGINT)
@@ -183,8 +183,8 @@ def test_a_signal_half_way_leaves_nothing(tmp_path: Path, home: Path) -> None:
     assert not place.exists()
 
 
-def test_a_killed_demo_takes_its_manager_along_and_the_next_one_clears_up(tmp_path: Path, home: Path) -> None:
-    place = tmp_path / "d"
+def test_a_killed_demo_takes_its_manager_along_and_the_next_one_clears_up(short_folder: Path, home: Path) -> None:
+    place = short_folder / "d"
     with running(place, home, "--nodes", "1") as demo:
         read_until(demo, "Ctrl-C ends")
         demo.kill()
@@ -196,8 +196,8 @@ def test_a_killed_demo_takes_its_manager_along_and_the_next_one_clears_up(tmp_pa
     assert not place.exists()
 
 
-def test_two_demos_do_not_share_a_place(tmp_path: Path, home: Path) -> None:
-    place = tmp_path / "d"
+def test_two_demos_do_not_share_a_place(short_folder: Path, home: Path) -> None:
+    place = short_folder / "d"
     with running(place, home, "--nodes", "1") as first:
         read_until(first, "The demo keeps")
         with running(place, home, "--once") as second:

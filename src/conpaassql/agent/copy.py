@@ -8,6 +8,7 @@ The copy becomes the node's data by one rename, when it is whole, on disk, and k
 replication position.  Before that, all of it lies in ``Layout.incoming`` and is worth nothing.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -19,19 +20,19 @@ from conpaassql.agent import data, peers, programs
 from conpaassql.agent.layout import Layout
 from conpaassql.agent.node import Node
 from conpaassql.agent.tasks import Progress
-from conpaassql.errors import AgentError, Conflict
+from conpaassql.errors import AgentError, Conflict, MysqlError
 from conpaassql.protocol import Clone, Data, Empty
+
+log = logging.getLogger(__name__)
 
 # mariadb-backup waits that long before it says that the log is copied; its own default is a second.
 _LOG_COPY_INTERVAL_MS = 50
 _THREADS = 2
 _IDLE_S = 60.0  # mbstream and mariadb-backup with nothing read or written
 _PREPARE_TIMEOUT_S = 6 * 3600.0
-_POSITION_TIMEOUT_S = 300.0
 # What the copy does not carry, or not whole.
 _NOT_COPIED = re.compile(r"ib_logfile\d+|ibtmp\d+|.*[-.]bin(log)?\.(\d+|index|state)|binlog\..*|aria_log\..*")
 _POSITION_FILES = ("mariadb_backup_binlog_info", "xtrabackup_binlog_info")
-_GTID = re.compile(r"(\d+)-(\d+)-(\d+)")
 
 
 def copy(node: Node, _request: Empty = Empty()) -> Iterator[bytes]:
@@ -110,19 +111,18 @@ def _clone(node: Node, request: Clone, progress: Progress) -> str:
         _prepare(layout, progress)
         position = position_of(layout.incoming)
         node.mysqld.write_my_cnf(request.my_cnf)
-        _write_position(layout, position, progress)
         progress.phase("syncing")
         _persist(layout.incoming)
         progress.check()
-        # In this order: an agent that dies in between finds no data, rather than data of unknown origin.
-        node.state.change(made_data=True)
+        # In this order: an agent that dies in between finds no data, rather than data of unknown origin or position.
+        node.state.change(made_data=True, position=position)
         layout.incoming.rename(layout.data)
     except OSError as exc:
         raise AgentError(f"The copy could not be written: {exc.strerror}. Look at the disk of this node.") from exc
     finally:
         _discard(layout.incoming)
     progress.phase("starting")
-    node.mysqld.start(data.START_TIMEOUT_S)
+    _first_start(node)
     node.state.change(running=True, failures=0, says="")
     return f"Copied {received} from node {request.source.node} at {position or 'the beginning'}."
 
@@ -178,40 +178,44 @@ def position_of(folder: Path) -> str:
     raise AgentError("The copy carries no replication position. Is the binary log on at the source?")
 
 
-def _write_position(layout: Layout, position: str, progress: Progress) -> None:
-    """Make the copy itself know where it stands, so that no crash can part the data from its position.
+def _first_start(node: Node) -> None:
+    """Start a copy for the first time; one that cannot be started is given up and may be made again.
 
-    A server in bootstrap mode writes it into mysql.gtid_slave_pos.  What that table holds already
-    may be newer than the donor's note: a replica commits a transaction's row there together with
-    the transaction, and updates its variable a moment later.
+    The log that came with it may end inside commits that began after the noted position.  A server
+    with a binary log refuses such prepared transactions, since it misses its own log of them.  They
+    are rolled back: the source will send them, as they come after the position.
     """
-    progress.phase("positioning")
-    for folder in (layout.logs, *(layout.root / name for name in ("tmp", "files", "run"))):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout = node.layout
+    try:
+        node.mysqld.start(data.START_TIMEOUT_S)
+    except MysqlError as exc:
+        log.warning("the copy is started once more without its unfinished commits: %s", exc.says)
+        try:
+            node.mysqld.stop(data.STOP_TIMEOUT_S)
+            _roll_back_prepared(layout)
+            node.mysqld.start(data.START_TIMEOUT_S)
+        except MysqlError:
+            node.mysqld.stop(data.STOP_TIMEOUT_S)
+            node.state.change(made_data=False, position="")
+            layout.data.rename(layout.incoming)
+            _discard(layout.incoming)
+            raise
+
+
+def _roll_back_prepared(layout: Layout) -> None:
+    """Source: MariaDB's manual, --tc-heuristic-recover; a server in bootstrap mode goes on after it, and ends."""
     command = [
         "mariadbd",
         f"--defaults-file={layout.my_cnf}",
         *(["--user=root"] if os.geteuid() == 0 else []),
         "--bootstrap",
-        f"--datadir={layout.incoming}",
         "--skip-networking",
         "--skip-log-bin",
         "--skip-slave-start",
+        "--tc-heuristic-recover=ROLLBACK",
     ]
-    script = "".join(_position_statement(*map(int, found)) for found in _GTID.findall(position))
-    with programs.started(command, layout.root / "tmp", reads=True) as boot, progress.broken_by(boot.kill):
-        boot.write(script.encode(), _POSITION_TIMEOUT_S)
-        boot.finish(_POSITION_TIMEOUT_S)
-
-
-def _position_statement(domain: int, server: int, sequence: int) -> str:
-    """Return SQL that raises one domain's position.  Source: MariaDB's manual, "mysql.gtid_slave_pos Table"."""
-    return (
-        "INSERT INTO mysql.gtid_slave_pos (domain_id, sub_id, server_id, seq_no) "  # noqa: S608 - only numbers
-        f"SELECT {domain:d}, COALESCE(MAX(sub_id), 0) + 1, {server:d}, {sequence:d} "
-        f"FROM mysql.gtid_slave_pos WHERE domain_id = {domain:d} "
-        f"HAVING COALESCE(MAX(seq_no), 0) < {sequence:d};\n"
-    )
+    with programs.started(command, layout.root / "tmp") as boot:
+        boot.finish(data.START_TIMEOUT_S)
 
 
 def _persist(folder: Path) -> None:

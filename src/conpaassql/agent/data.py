@@ -61,6 +61,8 @@ def start(node: Node, request: Setup) -> Empty:
     """
     with node.state.order(request.term, request.number):
         _expect_data(node)
+        if _missing(node):  # the manager was faster than ``watch``
+            node.state.change(restarts=node.state.read().restarts + 1)
         _start(node, request.my_cnf)
     return Empty()
 

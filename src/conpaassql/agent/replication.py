@@ -130,8 +130,7 @@ def follow(node: Node, request: Follow) -> Empty:
             return Empty()
         status = replica_row(session)
         if status is None:
-            # What this server wrote itself as a primary counts as received.
-            session.run("SET GLOBAL gtid_slave_pos=@@GLOBAL.gtid_current_pos")
+            _tell_position(session, node)
         else:
             _stop_receiving(session, status, may_fail=True)
             session.run(session.flavour.stop_replica)
@@ -229,6 +228,20 @@ def unconfirmed(session: Session) -> bool:
 def _check_name(name: str) -> None:
     if not name.startswith(ACCOUNT_PREFIX) or not name.removeprefix(ACCOUNT_PREFIX).isdecimal():
         raise Invalid(f"{name!r} is not the name of a replica's account. Use {ACCOUNT_PREFIX}<number of the node>.")
+
+
+def _tell_position(session: Session, node: Node) -> None:
+    """Tell a server that follows nobody yet from where on it has to be sent transactions.
+
+    What it wrote itself as a primary counts as received.  A fresh copy stands where its donor noted,
+    or beyond: a donor that is a replica commits its row of mysql.gtid_slave_pos together with the
+    transaction, and updates the variable that is noted a moment later.
+    """
+    own = session.rows("SELECT @@GLOBAL.gtid_current_pos")[0][0]
+    position = gtid.union(gtid.parse(own), gtid.parse(node.state.read().position))
+    session.run("SET GLOBAL gtid_slave_pos=%s", gtid.text(position))
+    if node.state.read().position:
+        node.state.change(position="")
 
 
 def _points_to(status: dict[str, object], source: Peer) -> bool:

@@ -28,6 +28,7 @@ class State:
     term: int = 0
     made_data: bool = False  # the data directory is ours; without it, files there are foreign
     account_password: str = ""  # of this node's replication account; never leaves the node
+    position: str = ""  # GTID set at which a fresh copy stands, until the server is told before it first follows
     verified: str = ""  # how the last comparison with a source ended
     running: bool = False
     restarts: int = 0
