@@ -127,18 +127,25 @@ class Mysqld:
         log = self.layout.logs / "mysqld.log"
         for folder in (self.layout.run, self.layout.logs, *(self.layout.root / name for name in ("tmp", "files"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.pid()
+        if found is None or not self._wait_accepting(found, log, deadline, dying_is_fine=True):
+            self._wait_accepting(self._spawn(log), log, deadline)
+
+    def _wait_accepting(self, pid: int, log: Path, deadline: float, *, dying_is_fine: bool = False) -> bool:
+        """Return True when the server accepts; False when it ends instead and that is fine (it was dying already)."""
         offset = log.stat().st_size if log.exists() else 0
-        pid = self.pid() or self._spawn(log)
         with _pidfd(pid) as handle:
             while not self._accepts():
                 if handle is None or _gone(handle, _POLL_S):
                     self.pid()  # reaps it
+                    if dying_is_fine:
+                        return False
                     raise MysqlError(f"mysqld ended while starting. Its log says: {_end(log, offset)}")
                 if time.monotonic() > deadline:
                     raise MysqlError(
-                        f"mysqld did not accept within {timeout_s:g} s; it may still be recovering. "
-                        f"Its log says: {_end(log, offset)}"
+                        f"mysqld did not accept in time; it may still be recovering. Its log says: {_end(log, offset)}"
                     )
+        return True
 
     def stop(self, timeout_s: float) -> None:
         """End the server in order; kill it when ``timeout_s`` has passed.  Not running is fine.
