@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from conpaassql.client import demo_place
+
 PROJECT = Path(__file__).parents[2]
 NETWORK = "127.43.0.0/16"
 PATIENCE_S = 120.0
@@ -157,6 +159,8 @@ def test_all_that_the_demo_proposes_works(short_folder: Path, home: Path) -> Non
         assert len(proposed) == 6
         printed = [_output(line, home) for line in proposed]
         assert "written on the primary" in printed[0]
+        cipher = proposed[0].replace("SELECT * FROM greeting", 'SHOW STATUS LIKE "Ssl_version"')
+        assert "TLSv1" in _output(cipher, home)
         assert json.loads(printed[1])["result"] == {"serviceNode": [1, 2]}
         assert json.loads(printed[2])["result"] == json.loads(printed[3])
         replica = next(line for line in shown.splitlines() if line.startswith("  replica "))
@@ -194,6 +198,23 @@ def test_a_killed_demo_takes_its_manager_along_and_the_next_one_clears_up(short_
         assert len([line for line in processes(place) if "mariadbd" in line]) == 1
     await_none(place)
     assert not place.exists()
+
+
+def test_a_killed_demo_is_cleared_up_also_where_its_place_gave_way(short_folder: Path, home: Path) -> None:
+    wanted = short_folder / ("long-" * 16)
+    with running(wanted, home, "--nodes", "1") as demo:
+        read_until(demo, "Ctrl-C ends")
+        demo.kill()
+        demo.communicate(timeout=PATIENCE_S)
+    place = demo_place.fallback(wanted)
+    assert any("mariadbd" in line for line in processes(place))
+    with running(wanted, home, "--nodes", "1") as demo:
+        assert str(place) in read_until(demo, "The demo keeps")
+        read_until(demo, "Ctrl-C ends")
+        assert len([line for line in processes(place) if "mariadbd" in line]) == 1
+    await_none(place)
+    assert not place.exists()
+    assert not wanted.exists()
 
 
 def test_two_demos_do_not_share_a_place(short_folder: Path, home: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from conpaassql import catalog, protocol
-from conpaassql.client import agent, manager, state, wire, words
+from conpaassql.client import agent, demo_place, manager, state, wire, words
 from conpaassql.client.ends import End
-from conpaassql.errors import Invalid, Unauthorized
+from conpaassql.errors import ConfigError, Invalid, Unauthorized
 from conpaassql.web import forms, operations
 
 HOST = "127.43.0.1"
@@ -218,12 +218,24 @@ def test_words_name_the_file_of_a_stream(line: str, file: str, values: dict[str,
         "set_server_configuration options=[",
         "list_nodes cluster=UPPER",
         "remove_nodes 1 force=perhaps",
+        "startup shop",
     ],
 )
 def test_wrong_words_are_refused(line: str) -> None:
     verb, *rest = line.split()
     with pytest.raises(Invalid):
         words.read(verb, rest)
+
+
+@pytest.mark.parametrize("verb", [row.name for row in catalog.ROWS if "serviceNodeId" in row.ignored])
+@pytest.mark.parametrize("word", ["shop", "serviceNodeId=shop", "id=shop"])
+def test_a_cluster_in_the_place_of_an_ignored_id_is_not_dropped(
+    verb: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pretended(lambda _seen: ok({})) as server:
+        assert run(server, verb, word) == End.USAGE
+    assert server.seen == []
+    assert "say cluster=shop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("row", catalog.ROWS, ids=lambda row: row.name)
@@ -258,7 +270,7 @@ def test_a_result_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
         (refusal("unavailable"), End.REFUSED),
         (refusal("unknown-method", 404), End.REFUSED),
         (refusal("unauthorized", 401), End.NO_LOGIN),
-        (refusal("forbidden", 403), End.NO_LOGIN),
+        (refusal("forbidden", 403), End.REFUSED),
         (Reply(b"<html>hello</html>", 502), End.UNREACHABLE),
         (Reply(b"[]"), End.UNREACHABLE),
         (Reply(b"", 302, {"Location": "http://127.43.0.9/"}), End.UNREACHABLE),
@@ -397,6 +409,36 @@ def test_a_foreign_host_is_asked_over_tls(home: Path) -> None:
     assert not door.loopback
 
 
+@pytest.mark.parametrize(
+    ("name", "host", "said", "url"),
+    [
+        ("127.0.0.1_50200", "127.0.0.1", "https://127.0.0.1:50200\n", "https://127.0.0.1:50200/"),
+        ("127.0.0.1_50200", "localhost", "https://db.example:50200", "https://localhost:50200/"),
+        ("192.0.2.1_50200", "192.0.2.1", "http://192.0.2.1:50200", "http://192.0.2.1:50200/"),
+        ("0.0.0.0_50200", "127.0.0.1", "https://192.0.2.1:50200", "https://127.0.0.1:50200/"),
+        ("0.0.0.0_50200", "192.0.2.1", "http://192.0.2.9:50200", "https://192.0.2.1:50200/"),  # another machine?
+        ("127.0.0.1_50200", "127.0.0.1", "https://127.0.0.1:50201", "http://127.0.0.1:50200/"),
+        ("127.0.0.1_50200", "127.0.0.1", "https://[", "http://127.0.0.1:50200/"),
+        ("127.0.0.1_50200", "127.0.0.1", "", "http://127.0.0.1:50200/"),
+    ],
+)
+def test_a_manager_says_itself_how_it_is_spoken_to(
+    name: str, host: str, said: str, url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "SYSTEM", home / "none")
+    folder = _announce(home, name)
+    (folder / "url").write_text(said)
+    assert state.door(host, 50200, {"CONPAASSQL_TOKEN": "t"}).url == url
+    assert state.door(host, 50200, {"CONPAASSQL_TOKEN": "t", "CONPAASSQL_URL": "http://x/"}).url == "http://x/"
+
+
+def test_the_machines_manager_says_it_for_its_own_port(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SYSTEM", _announce(home, "system"))
+    (state.SYSTEM / "url").write_text("https://db.example:50200\n")
+    assert state.door("127.0.0.1", 50200, {}).url == "https://127.0.0.1:50200/"
+    assert state.door("127.0.0.1", 50201, {}).url == "http://127.0.0.1:50201/"
+
+
 def test_a_token_is_not_sent_in_clear_to_a_manager_that_it_may_not_belong_to(home: Path) -> None:
     _announce(home, "0.0.0.0_50200")
     assert state.door("192.0.2.1", 50200, {}).token == "token-of-0.0.0.0_50200"
@@ -440,6 +482,46 @@ def test_the_form_reads_its_file_in_pieces() -> None:
     assert max(map(len, pieces)) == wire.CHUNK_BYTES
 
 
+# --- the demo's place ---------------------------------------------------------------------------------
+
+
+def test_a_place_too_long_for_sockets_gives_way_to_one_that_is_found_again(tmp_path: Path) -> None:
+    wanted = tmp_path / ("x" * 100)
+    with demo_place.taken(wanted) as place:
+        assert place.root == demo_place.fallback(wanted)
+        assert stat.S_IMODE(place.root.stat().st_mode) == 0o700
+        place.token.parent.mkdir()
+    with demo_place.taken(wanted) as place:  # cleared
+        assert [file.name for file in place.root.iterdir()] == [".conpaassql-demo"]
+        demo_place.remove(place)
+    assert not place.root.exists()
+    assert demo_place.fallback(tmp_path / ("y" * 100)) != place.root
+
+
+def test_a_link_in_tmp_is_not_followed(tmp_path: Path) -> None:
+    wanted = tmp_path / ("x" * 100)
+    found = demo_place.fallback(wanted)
+    found.symlink_to(tmp_path)
+    try:
+        with pytest.raises(ConfigError), demo_place.taken(wanted):
+            pass
+    finally:
+        found.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_in_tmp_that_others_may_enter_is_not_taken(tmp_path: Path) -> None:
+    wanted = tmp_path / ("x" * 100)
+    found = demo_place.fallback(wanted)
+    found.mkdir()
+    found.chmod(0o755)
+    try:
+        with pytest.raises(ConfigError), demo_place.taken(wanted):
+            pass
+    finally:
+        found.rmdir()
+
+
 # --- the agent's client ----------------------------------------------------------------------------
 
 
@@ -477,6 +559,8 @@ def test_every_verb_is_in_the_agents_help() -> None:
     [
         ([], End.USAGE),
         (["--help"], End.DONE),
+        ([HOST, "60000", "--help"], End.DONE),
+        ([HOST, "60000", "facts", "-h"], End.DONE),
         ([HOST, "60000"], End.USAGE),
         ([HOST, "60000", "nonsense"], End.USAGE),
         ([HOST, "60000", "facts", "["], End.USAGE),

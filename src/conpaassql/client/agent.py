@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> End:
     Raises:
         Error: wrong words, no certificate, no agent.
     """
-    if not arguments or arguments[0] in ("--help", "-h"):
+    if not arguments or {"--help", "-h"} & set(arguments):
         print(overview(), end="")
         return End.DONE if arguments else End.USAGE
     if not 3 <= len(arguments) <= 4 or not arguments[1].isdigit():

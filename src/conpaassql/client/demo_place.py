@@ -1,9 +1,10 @@
 """The directory that a demo lives in: taken, cleared of what an earlier demo left, and removed."""
 
 import fcntl
+import hashlib
 import os
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ OWNER = "demo"
 STEM = "node"
 CLEAR_TIMEOUT_S = 30.0
 _MARK = ".conpaassql-demo"
+_TMP = Path("/tmp")  # noqa: S108  not TMPDIR, which may be long; what is found there is checked for its owner
 # A socket's path has 107 bytes at most (unix(7)); the longest below a place is that of a node's mysqld.
 _LONGEST = 107 - len(f"/vm/{OWNER}/{STEM}-9999/disk/run/mysqld.sock")
 
@@ -63,11 +65,11 @@ class Place:
 def taken(wanted: Path) -> Iterator[Place]:
     """Hold a directory for a demo.  What is in it is removed when it is taken and when it is given back.
 
-    A path too long for a socket, or one that we may not write, gives way to a new directory in /tmp.
+    A path too long for a socket, or one that we may not write, gives way to ``fallback``.
 
     Raises:
         Conflict: another demo runs there.
-        ConfigError: files are there that no demo made, or the directory cannot be made.
+        ConfigError: files are there that no demo made, or the directory cannot be made or is not ours.
         IaasError: something in it does not end.
     """
     root = _made(wanted)
@@ -85,6 +87,12 @@ def taken(wanted: Path) -> Iterator[Place]:
         yield place
     finally:
         os.close(descriptor)
+
+
+def fallback(wanted: Path) -> Path:
+    """Return the place in /tmp instead of ``wanted``: always the same, so that a later demo finds what one left."""
+    name = hashlib.sha256(os.fsencode(wanted.absolute())).hexdigest()[:12]
+    return _TMP / f"conpaassql-demo-{os.geteuid()}-{name}"
 
 
 def clear(place: Place) -> None:
@@ -138,7 +146,19 @@ def _made(wanted: Path) -> Path:
         pass
     except OSError as exc:
         raise ConfigError(f"{root} cannot be made: {exc}.") from exc
-    return Path(tempfile.mkdtemp(prefix="conpaassql-demo-", dir="/tmp"))
+    return _private(fallback(root))
+
+
+def _private(root: Path) -> Path:
+    """Make a directory that nobody else may enter, or take it if it is one of ours: all users write in /tmp."""
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+        found = root.lstat()
+    except OSError as exc:
+        raise ConfigError(f"{root} cannot be made: {exc}; choose a place with --dir.") from exc
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(f"{root} is a link, or others may write there; remove it, or choose a place with --dir.")
+    return root
 
 
 def _await_manager(place: Place, deadline: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from conpaassql.errors import Error, Forbidden, Invalid, Unauthorized, Unavailable
+from conpaassql.errors import Error, Invalid, Unauthorized, Unavailable
 
 
 class End(IntEnum):
@@ -40,7 +40,7 @@ def guarded(program: str, body: Callable[[], End]) -> int:
 
 def of(error: Error) -> End:
     """Return the exit status of an error that was raised on this side."""
-    if isinstance(error, Unauthorized | Forbidden):
+    if isinstance(error, Unauthorized):
         return End.NO_LOGIN
     if isinstance(error, Invalid):
         return End.USAGE

@@ -33,7 +33,8 @@ and it is read from the terminal or from standard input. FILE - is standard inpu
 
 The token and the authority are looked for by themselves: CONPAASSQL_TOKEN, CONPAASSQL_TOKEN_FILE,
 CONPAASSQL_CA; then ~/.conpaassql/HOST_PORT/ and /var/lib/conpaassql/. The address is
-http://HOST:PORT/ on a loopback address and https://HOST:PORT/ elsewhere, or CONPAASSQL_URL.
+CONPAASSQL_URL; else http:// or https:// as the manager's own file "url" in these directories says;
+else http://HOST:PORT/ on a loopback address and https://HOST:PORT/ elsewhere.
 
 Exit status: 0 done; 1 the manager refused, or the job failed; 2 wrong usage; 3 the manager cannot
 be reached; 4 no login, or a wrong one.

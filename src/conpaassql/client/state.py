@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ def door(host: str, port: int, environ: Mapping[str, str] = os.environ) -> Door:
         Unauthorized: no token was found.
     """
     loopback = is_loopback(host)
-    url = environ.get("CONPAASSQL_URL") or f"{'http' if loopback else 'https'}://{_bracketed(host)}:{port}/"
+    url = environ.get("CONPAASSQL_URL") or f"{_scheme(host, port)}://{_bracketed(host)}:{port}/"
     folders = tuple(_folders(host, port, url))
     token = _token(folders, environ)
     if not token.isascii() or not token.isprintable():
@@ -56,6 +57,30 @@ def announced() -> Path:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _scheme(host: str, port: int) -> str:
+    """Return how the manager is spoken to: as it says itself where it is known, else by the kind of address.
+
+    Only a manager that listens on this very address may say http: by the word of another, a token
+    would go out in clear to a stranger.
+    """
+    for name in dict.fromkeys((host, *_addresses(host))):
+        if found := _said(announced() / f"{name}_{port}", port):
+            return found
+    others = (*(announced() / f"{name}_{port}" for name in ANY), SYSTEM)
+    if any(_said(folder, port) == "https" for folder in others):
+        return "https"
+    return "http" if is_loopback(host) else "https"
+
+
+def _said(folder: Path, port: int) -> str:
+    """Return the scheme of the address that a manager left in its state directory; empty: none for this port."""
+    try:
+        said = urllib.parse.urlsplit((folder / "url").read_text(encoding="ascii").strip())
+        return said.scheme if said.scheme in ("http", "https") and said.port == port else ""
+    except (OSError, ValueError):  # absent, not for our eyes, or no address
+        return ""
 
 
 def _folders(host: str, port: int, url: str) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 
 from conpaassql import errors
 from conpaassql.client.state import Door
-from conpaassql.errors import Error, Forbidden, Invalid, Unauthorized, Unavailable
+from conpaassql.errors import Error, Invalid, Unauthorized, Unavailable
 
 Target = Callable[[], AbstractContextManager[BinaryIO]]
 JOB_HEADER = "Conpaassql-Job"
@@ -59,7 +59,7 @@ class Server:
     """One manager.  Close it, or use it in a ``with``.
 
     All calls raise Unavailable when the manager cannot be reached or does not talk sense, and
-    Unauthorized or Forbidden when it does not know us.  What else it refuses is in the answer.
+    Unauthorized when it does not know us.  What else it refuses is in the answer.
     """
 
     def __init__(self, door: Door) -> None:
@@ -183,7 +183,7 @@ def _answer(response: requests.Response) -> Answer:
         ) from exc
     if says is not None:
         error = errors.from_wire(str(code), str(says), details if isinstance(details, dict) else {})
-        if isinstance(error, Unauthorized | Forbidden):
+        if isinstance(error, Unauthorized):
             raise error
         return Answer(error=error)
     job = response.headers.get(JOB_HEADER, "")

@@ -145,4 +145,9 @@ def _check(row: Row, given: Mapping[str, Any]) -> None:
     for param in row.params:
         if param.required and param.name not in given:
             raise Invalid(f"{param.name} is missing: {param.says} {usage(row)}")
+    for name in catalog.NODE_SPELLINGS:
+        # A word that clearly names something must not be dropped, and the default cluster be taken instead.
+        if name in row.ignored and name in given and not str(given[name]).isdigit():
+            meant = str(given[name])[:64]
+            raise Invalid(f"{row.name} is for a whole cluster, and {meant!r} is no node's id; say cluster={meant}.")
     params.bind(row.params, row.ignored, given)

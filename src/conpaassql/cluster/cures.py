@@ -11,10 +11,17 @@ from conpaassql.protocol import Data, Server, ServerFacts
 
 
 def stray_writers(facts: Facts) -> tuple[Sight, ...]:
-    return tuple(sight for sight in facts.others if sight.open)
+    """Nodes that take writes without being on record for it.
+
+    In a cluster that was taken over, with nobody on record, a single writer is the primary to be found.
+    """
+    writers = tuple(sight for sight in facts.others if sight.open)
+    return () if primary_unknown(facts) and len(writers) == 1 else writers
 
 
 def close_stray_writers(facts: Facts) -> tuple[Step, ...]:
+    if primary_unknown(facts) and _highest_term(facts) > facts.cluster.term:
+        return find_primary(facts)  # raises the term: with an older one nobody obeys
     return tuple(steps.CloseWrites(sight.id) for sight in stray_writers(facts))
 
 
@@ -47,6 +54,56 @@ def start_servers(facts: Facts) -> tuple[Step, ...]:
 # --- the first node
 
 
+def store_behind(facts: Facts) -> bool:
+    """Agents know a newer term than the store that names a primary: the name may be wrong."""
+    return facts.cluster.primary is not None and _highest_term(facts) > facts.cluster.term
+
+
+def _highest_term(facts: Facts) -> int:
+    return max((s.agent.term for s in facts.nodes if s.agent), default=0)
+
+
+def primary_unknown(facts: Facts) -> bool:
+    """There is a database, and no record of who its primary is: the nodes were taken over."""
+    return facts.initialised and facts.cluster.primary is None and bool(facts.wanted)
+
+
+def find_primary(facts: Facts) -> tuple[Step, ...]:
+    """Name the primary when every node has been heard and the facts leave one choice.
+
+    That is the one node that takes writes, else the one that replicates from nobody; it must hold
+    all that the others hold.  A person may choose by asking for a switchover to a node.
+    """
+    if (highest := _highest_term(facts)) > facts.cluster.term:
+        return (steps.RaiseTerm(highest + 1),)
+    if any(s.agent is None or (s.data is not Data.EMPTY and s.server is None) for s in facts.wanted):
+        return start_servers(facts)
+    copies = [s for s in facts.wanted if s.server]
+    chosen = _asked_for(facts, copies) or [s for s in copies if s.open] or [s for s in copies if not _replicates(s)]
+    if len(chosen) != 1 or not all(_holds(chosen[0], other) for other in copies):
+        return ()
+    others = frozenset(s.id for s in facts.wanted if s.id != chosen[0].id)
+    return (steps.NamePrimary(chosen[0].id, others if facts.lossless else frozenset()),)
+
+
+def _asked_for(facts: Facts, copies: list[Sight]) -> list[Sight]:
+    job = facts.job(JobKind.SWITCHOVER)
+    return [s for s in copies if job and s.id in job.nodes]
+
+
+def _replicates(sight: Sight) -> bool:
+    return sight.server is not None and sight.server.replica is not None
+
+
+def _holds(sight: Sight, other: Sight) -> bool:
+    """Whether a node has executed all that another has executed or received."""
+    if sight.server is None or other.server is None:
+        return False
+    replica = other.server.replica
+    wanted = [other.server.executed, *([replica.received] if replica else [])]
+    return all(gtid.contains(sight.server.executed, position) for position in wanted)
+
+
 def _first_candidates(facts: Facts) -> tuple[Sight, ...]:
     return tuple(s for s in facts.wanted if s.data is Data.EMPTY)
 
@@ -57,8 +114,8 @@ def nothing_yet(facts: Facts) -> bool:
 
 
 def name_first(facts: Facts) -> tuple[Step, ...]:
-    if any(s.data not in (Data.EMPTY, None) for s in facts.nodes):
-        return ()  # data without a record: a person decides
+    if any(s.data not in (Data.EMPTY, None) for s in facts.wanted):
+        return ()  # files that nobody knows of: a person decides
     return tuple(steps.NamePrimary(s.id, frozenset()) for s in _first_candidates(facts)[:1])
 
 
@@ -98,6 +155,14 @@ def leaving_alone(facts: Facts) -> bool:
     """The last copy leaves, by force; or the node that leaves never became a copy."""
     primary = facts.primary
     return primary is not None and not primary.wanted and not (facts.wanted and facts.initialised)
+
+
+def let_go(facts: Facts) -> tuple[Step, ...]:
+    """Stop the last copy before the record forgets it, so that it is never a writer without a record."""
+    primary = facts.primary
+    if primary and primary.agent and primary.agent.server is not Server.STOPPED:
+        return (steps.StopServer(primary.id),)
+    return (steps.ForgetPrimary(),)
 
 
 def handing_over(facts: Facts) -> bool:
@@ -180,8 +245,10 @@ def _is_out(facts: Facts, node: int) -> bool:
     One that is merely silent may still confirm: it stays on the record.
     """
     sight = facts.by_id.get(node)
-    if sight is None or sight.seen in (Seen.GONE, Seen.UNSEEN) or node == facts.cluster.primary:
+    if sight is None or node == facts.cluster.primary:
         return True
+    if sight.seen in (Seen.GONE, Seen.UNSEEN, Seen.TAKEN):
+        return not sight.wanted  # a copy that the user still counts on does not vanish from the promise
     shall_confirm = sight.wanted and facts.lossless
     return not shall_confirm and sight.server is not None and not facts.confirms(sight)
 
@@ -255,6 +322,18 @@ def verify(facts: Facts) -> tuple[Step, ...]:
 
 def different(facts: Facts) -> bool:
     return any(sight.agent and sight.agent.verified == "different" for sight in facts.nodes)
+
+
+def silent(facts: Facts) -> bool:
+    """A replica cannot be reached: its VM is off, failed, being deleted, or its agent does not answer."""
+    unreachable = (Seen.SILENT, Seen.OFF, Seen.FAILED, Seen.DELETING, Seen.TAKEN)
+    return any(s.joined and s.seen in unreachable for s in facts.others if s.wanted)
+
+
+def stalled(facts: Facts) -> bool:
+    """Commits have to wait for a confirmation, and nobody is connected who could give it."""
+    server = facts.primary.server if facts.primary else None
+    return server is not None and not server.read_only and server.waiting and server.acknowledgers == 0
 
 
 def gone(facts: Facts) -> bool:

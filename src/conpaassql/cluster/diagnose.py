@@ -44,6 +44,20 @@ PROBLEMS: tuple[Problem, ...] = (
         cure=cures.stop,
     ),
     Problem(
+        code="store-behind",
+        says="The agents know a newer term than the store, which must be an old copy.  Nothing is done by itself.  "
+        "Start the manager with an empty store and find_existing_agents = true.",
+        holds=cures.store_behind,
+        cure=cures.nothing,
+    ),
+    Problem(
+        code="primary-unknown",
+        says="The nodes were taken over, and their primary is being looked for; all of them have to answer.  "
+        "If it is not found, choose with set_up_replica_master a node that holds all that the others hold.",
+        holds=cures.primary_unknown,
+        cure=cures.find_primary,
+    ),
+    Problem(
         code="servers-down",
         says="A database server is down and is being started.",
         holds=lambda f: bool(cures.down(f)),
@@ -85,6 +99,14 @@ PROBLEMS: tuple[Problem, ...] = (
         says="The primary refuses writes and is being opened.",
         holds=lambda f: f.primary is not None and not f.primary.open,
         cure=cures.open_primary,
+    ),
+    Problem(
+        code="writes-stalled",
+        says="Commits wait, since no replica is connected that could confirm them.  They go on when one returns; "
+        "a replica that will not return has to be removed.",
+        holds=cures.stalled,
+        cure=cures.nothing,
+        alone=False,
     ),
     Problem(
         code="acknowledgers",
@@ -129,6 +151,13 @@ PROBLEMS: tuple[Problem, ...] = (
         alone=False,
     ),
     Problem(
+        code="replica-silent",
+        says="A replica cannot be reached; get_node_info tells how its VM stands.",
+        holds=cures.silent,
+        cure=cures.nothing,
+        alone=False,
+    ),
+    Problem(
         code="vm-gone",
         says="The cloud has lost a node's VM.  Remove the node and add another.",
         holds=cures.gone,
@@ -167,11 +196,24 @@ def diagnose(facts: Facts, problems: Sequence[Problem] = PROBLEMS) -> tuple[Prob
     return tuple(problem for problem in problems if problem.holds(facts))
 
 
+def shown(facts: Facts) -> tuple[Problem, ...]:
+    """Return what users are told: the problems down to the first that is treated alone, without "healthy".
+
+    What stands below that one in the table often holds only because of it.
+    """
+    found: list[Problem] = []
+    for problem in diagnose(facts):
+        found.append(problem)
+        if problem.alone:
+            break
+    return tuple(problem for problem in found if problem is not PROBLEMS[-1])
+
+
 _INTRODUCTION = """\
 # Diagnoses
 
-This page is written from the table of problems. `get_service_info` shows the first that holds, the event log each
-change of it. They stand in the order of danger. Where the manager does something, it does so by itself; where the
+This page is written from the table of problems. `get_service_info` shows those that hold, down to the first that has
+to be dealt with before all others; the event log has each change of the first. They stand in the order of danger. Where the manager does something, it does so by itself; where the
 sentence tells you to do something, it waits for you.
 
 | code | what it means |

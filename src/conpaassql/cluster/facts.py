@@ -25,6 +25,7 @@ class Seen(StrEnum):
     OFF = "off"  # the VM is powered off
     FAILED = "failed"  # the cloud gave up on the VM
     DELETING = "deleting"
+    TAKEN = "taken"  # the cloud has a VM of this name that is not ours: never touched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,8 @@ class Facts:
         primary = self.primary
         if primary is None or primary.server is None or sight.server is None:
             return False
-        return not gtid.contains(primary.server.executed, sight.server.executed)
+        theirs, own = primary.server.executed, sight.server.executed
+        return not gtid.contains(theirs, own) or gtid.forked(gtid.parse(theirs), gtid.parse(own))
 
     def job(self, kind: JobKind) -> Job | None:
         """The oldest running job of a kind."""

@@ -93,13 +93,17 @@ HOLDS: Mapping[JobKind, Callable[[Job, Facts], bool]] = {
 
 
 def _hopeless(job: Job, facts: Facts) -> str:
+    if job.kind is JobKind.SWITCHOVER and not any(sight.wanted for sight in _of(job, facts)):
+        return "The node that was to become primary was removed."
     if job.kind is not JobKind.ADD_NODES:
         return ""
     if not any(sight.wanted for sight in _of(job, facts)):
         return "All its nodes were removed while they were being added."
-    failed = next((s for s in _of(job, facts) if s.seen is Seen.FAILED), None)
+    failed = next((s for s in _of(job, facts) if s.seen in (Seen.FAILED, Seen.TAKEN)), None)
     if failed is None:
         return ""
+    if failed.seen is Seen.TAKEN:
+        return f"The cloud has another VM called {failed.node.name}; choose another [manager] name, or remove that VM."
     reason = failed.vm.message if failed.vm and failed.vm.message else "it gave no reason"
     return f"The cloud could not bring up the VM of node {failed.id}: {reason}."
 

@@ -19,6 +19,7 @@ NEXT: Mapping[tuple[Goal, Seen], _Next] = {
     (Goal.PRESENT, Seen.OFF): steps.PowerOnVm,
     (Goal.PRESENT, Seen.FAILED): None,  # the job that wanted it fails and undoes its group
     (Goal.PRESENT, Seen.DELETING): None,
+    (Goal.PRESENT, Seen.TAKEN): None,  # as FAILED
     (Goal.ABSENT, Seen.BLIND): None,
     (Goal.ABSENT, Seen.UNSEEN): steps.Forget,
     (Goal.ABSENT, Seen.GONE): steps.Forget,
@@ -28,6 +29,7 @@ NEXT: Mapping[tuple[Goal, Seen], _Next] = {
     (Goal.ABSENT, Seen.OFF): steps.DeleteVm,
     (Goal.ABSENT, Seen.FAILED): steps.DeleteVm,
     (Goal.ABSENT, Seen.DELETING): None,
+    (Goal.ABSENT, Seen.TAKEN): steps.Forget,
 }
 
 
@@ -45,6 +47,6 @@ def _released(facts: Facts, sight: Sight) -> bool:
     """
     if sight.id == facts.cluster.primary:
         return False
-    if facts.cluster.primary is None or sight.seen in (Seen.UNSEEN, Seen.GONE):
+    if facts.cluster.primary is None or sight.seen in (Seen.UNSEEN, Seen.GONE, Seen.TAKEN):
         return True
     return not facts.confirms(sight)

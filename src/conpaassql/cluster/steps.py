@@ -72,6 +72,13 @@ class NamePrimary(OfNode):
     acknowledgers: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class RaiseTerm(Step):
+    """The term was raised above what the agents know, before a primary is named."""
+
+    term: int
+
+
 class ForgetPrimary(Step):
     """The record says that the cluster holds no database any more."""
 

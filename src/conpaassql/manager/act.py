@@ -12,6 +12,7 @@ from conpaassql.cluster.steps import Step
 from conpaassql.errors import AgentError, Error
 from conpaassql.manager.context import Manager
 from conpaassql.model import VmSpec
+from conpaassql.pki import Identity
 from conpaassql.protocol import Order
 
 CLOSE_TIMEOUT_S = 3.0
@@ -32,6 +33,8 @@ def tags(manager: Manager, facts: Facts, sight: Sight) -> dict[str, str]:
     return {
         "manager": manager.settings.manager.name,
         "cluster": facts.cluster.name,
+        "cluster_id": str(facts.cluster.id),
+        "durability": facts.cluster.durability,
         "node": str(sight.id),
         "server_id": str(sight.node.server_id),
         "kind": sight.node.kind,
@@ -104,6 +107,7 @@ def _initialise(manager: Manager, facts: Facts, step: steps.Initialise) -> None:
 
 def _clone(manager: Manager, facts: Facts, step: steps.Clone) -> None:
     sight, donor = facts.by_id[step.node], facts.by_id[step.donor]
+    _grant(manager, facts, sight)  # the donor lets only those copy that may replicate
     order = protocol.Clone(term=facts.cluster.term, my_cnf=my_cnf(manager, facts, sight), source=_peer(donor))
     _order(manager, sight, "clone", order)
 
@@ -111,13 +115,24 @@ def _clone(manager: Manager, facts: Facts, step: steps.Clone) -> None:
 def _follow(manager: Manager, facts: Facts, step: steps.Follow) -> None:
     """Let the primary know the replica's account first, then attach the replica."""
     sight, primary = facts.by_id[step.node], facts.primary
-    if primary is None or sight.agent is None or sight.agent.account is None:
-        raise AgentError(f"Node {step.node} has no replica account yet; it is looked at again.", node=step.node)
+    if primary is None:
+        raise AgentError("There is no primary to follow; it is looked at again.", node=step.node)
+    _grant(manager, facts, sight)
     term = facts.cluster.term
-    if primary.server:
-        _order(manager, primary, "grant", protocol.Grant(term=term, account=sight.agent.account))
     confirms = sight.id in facts.cluster.acknowledgers
     _order(manager, sight, "follow", protocol.Follow(term=term, source=_peer(primary), acknowledge=confirms))
+
+
+def _grant(manager: Manager, facts: Facts, sight: Sight) -> None:
+    """Let the primary know a node's replica account: name and subject as the record has them, not as the node says."""
+    primary, account = facts.primary, sight.agent.account if sight.agent else None
+    if account is None:
+        raise AgentError(f"Node {sight.id} has no replica account yet; it is looked at again.", node=sight.id)
+    if primary is None or not primary.open:
+        return
+    subject = Identity(cluster=facts.cluster.name, node=sight.id).subject
+    checked = replace(account, name=account_name(sight.id), subject=subject)
+    _order(manager, primary, "grant", protocol.Grant(term=facts.cluster.term, account=checked))
 
 
 def _start_server(manager: Manager, facts: Facts, step: steps.StartServer) -> None:
@@ -144,9 +159,13 @@ def _name_primary(manager: Manager, facts: Facts, step: steps.NamePrimary) -> No
     manager.store.clusters.change(
         facts.cluster.id,
         primary_node=step.node,
-        term=facts.cluster.term + 1,
+        term=max(facts.cluster.term, *(s.agent.term for s in facts.nodes if s.agent), 0) + 1,
         acknowledgers=step.acknowledgers,
     )
+
+
+def _raise_term(manager: Manager, facts: Facts, step: steps.RaiseTerm) -> None:
+    manager.store.clusters.change(facts.cluster.id, term=step.term)
 
 
 def _forget_primary(manager: Manager, facts: Facts, _step: steps.ForgetPrimary) -> None:
@@ -184,6 +203,7 @@ PERFORMERS: Mapping[type[Step], Callable[[Manager, Facts, Any], None]] = {
     steps.OpenWrites: _open_writes,
     steps.CloseWrites: _close_writes,
     steps.NamePrimary: _name_primary,
+    steps.RaiseTerm: _raise_term,
     steps.ForgetPrimary: _forget_primary,
     steps.NameAcknowledgers: _name_acknowledgers,
     steps.SetSemiSync: _set_semi_sync,

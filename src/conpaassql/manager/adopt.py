@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from conpaassql.errors import Error
+from conpaassql.errors import Conflict, Unavailable
 from conpaassql.manager.context import Manager
 from conpaassql.manager.store import Adopted
 from conpaassql.model import Durability, Vm
@@ -13,57 +13,68 @@ log = logging.getLogger(__name__)
 
 
 def adopt(manager: Manager) -> None:
-    """Rebuild the record from the VMs' tags and the agents' facts; a store with nodes is left alone.
+    """Put the VMs on record as their tags say; a store that knows nodes is left alone.
 
-    The primary is the one node that takes writes in the highest term; where no node takes writes,
-    the one that follows nobody.  Without exactly one candidate nothing is opened by itself: the
-    nodes are on record, and a person decides.
+    Only the record is made here.  Who the primary is, the loop finds out when every node has
+    been heard (``primary-unknown``); until then nothing is opened, initialised or removed.
 
     Raises:
         Unavailable: the cloud or the store does not answer.
+        Conflict: a VM carries tags that are not ours.
     """
     if any(snapshot.nodes for snapshot in manager.store.records().values()):
         return
-    vms = [vm for vm in (manager.provider.view(0.0) or {}).values() if "node" in vm.tags]
-    if not vms:
-        return
-    answers = manager.agents.facts({int(vm.tags["node"]): vm.address for vm in vms if vm.address})
+    view = manager.provider.view(0.0)
+    if view is None:
+        raise Unavailable("The cloud does not list its VMs, and find_existing_agents needs them; start again later.")
+    vms = [vm for vm in view.values() if "node" in vm.tags]
+    known = {_node(vm).id: vm for vm in vms}
+    answers = manager.agents.facts({node: vm.address for node, vm in known.items() if vm.address})
     for cluster in sorted({vm.tags["cluster"] for vm in vms}):
         _adopt_cluster(manager, cluster, [vm for vm in vms if vm.tags["cluster"] == cluster], answers)
 
 
 def _adopt_cluster(manager: Manager, name: str, vms: Sequence[Vm], answers: Mapping[int, AgentFacts]) -> None:
+    nodes = [_node(vm) for vm in vms]
+    found = [answers[node.id] for node in nodes if node.id in answers]
+    nothing_yet = len(found) == len(nodes) and all(facts.data is Data.EMPTY for facts in found)
     with manager.store.transaction():
-        known = {cluster.name: cluster.id for cluster in manager.store.clusters.list()}
-        cluster_id = known.get(name) or manager.store.clusters.add(name, Durability.LOSSLESS)
-        for vm in vms:
-            manager.store.nodes.adopt(cluster_id, _node(vm), manager.now())
-        found = {int(vm.tags["node"]): answers[int(vm.tags["node"])] for vm in vms if int(vm.tags["node"]) in answers}
+        cluster_id = _cluster(manager, name, vms[0])
+        for node in nodes:
+            manager.store.nodes.adopt(cluster_id, node, manager.now())
+        # Anybody may have confirmed commits, and a node that is silent may hold data: the record must not say less.
         manager.store.clusters.change(
             cluster_id,
-            primary_node=primary_of(found),
-            initialised=any(facts.data is Data.READY for facts in found.values()),
-            # One more than any agent has heard of: what an earlier manager still has on its way is refused.
-            term=max((facts.term for facts in found.values()), default=0) + 1,
-            acknowledgers=frozenset(i for i, facts in found.items() if facts.mysqld and facts.mysqld.acknowledging),
+            initialised=not nothing_yet,
+            term=max((facts.term for facts in found), default=0) + 1,
+            acknowledgers=frozenset() if nothing_yet else frozenset(node.id for node in nodes),
         )
         manager.event(name, "adopted", f"{len(vms)} VMs that carry this manager's tag were taken over.")
     log.info("cluster %s: %d VMs were taken over", name, len(vms))
 
 
+def _cluster(manager: Manager, name: str, vm: Vm) -> int:
+    """Return the id of the cluster, made anew with its old id, since servers know it as their GTID domain."""
+    known = {cluster.name: cluster.id for cluster in manager.store.clusters.list()}
+    cluster_id = known.get(name)
+    durability = Durability(vm.tags["durability"])
+    if cluster_id is None:
+        return manager.store.clusters.add(name, durability, cluster_id=int(vm.tags["cluster_id"]))
+    manager.store.clusters.change(cluster_id, durability=durability)
+    return cluster_id
+
+
 def _node(vm: Vm) -> Adopted:
+    """Read the tags, all that are needed.
+
+    Raises:
+        Conflict: one is missing or is no number.
+    """
     try:
+        int(vm.tags["cluster_id"])
+        Durability(vm.tags["durability"])
         return Adopted(
             id=int(vm.tags["node"]), name=vm.name, server_id=int(vm.tags["server_id"]), group=vm.tags["group"]
         )
     except (KeyError, ValueError) as exc:
-        raise Error(f"The VM {vm.name} carries tags that are not ours: {exc}; remove it or its tags.") from exc
-
-
-def primary_of(found: Mapping[int, AgentFacts]) -> int | None:
-    """Return the node that must be the primary, or None when the facts do not name exactly one."""
-    writers = [i for i, facts in found.items() if facts.mysqld and not facts.mysqld.read_only]
-    if len(writers) == 1:
-        return writers[0]
-    sources = [i for i, facts in found.items() if facts.mysqld and facts.mysqld.replica is None]
-    return sources[0] if not writers and len(sources) == 1 else None
+        raise Conflict(f"The VM {vm.name} carries tags that are not ours ({exc}); remove the VM or its tags.") from exc

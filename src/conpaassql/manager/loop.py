@@ -84,8 +84,8 @@ class Loop:
             self._condition.notify()
         if self._scheduler:
             self._scheduler.join()
-        self._workers.shutdown()
-        self._actors.shutdown()
+        self._workers.shutdown(cancel_futures=True)
+        self._actors.shutdown(cancel_futures=True)
 
     def _schedule(self, manager: Manager) -> None:
         with self._condition:

@@ -27,13 +27,16 @@ def look(manager: Manager, cluster_id: int) -> Facts:
     record = manager.store.record(cluster_id)
     vms = manager.provider.view(CLOUD_MEMORY_S)
     known = _vms(manager, record, vms)
+    taken = {node.id for node in record.nodes if vms and node.name in vms and node.id not in known}
     addresses = {i: vm.address for i, vm in known.items() if vm.address and i in record.joined}
-    answers = manager.agents.facts(addresses)
+    answers = {i: facts for i, facts in manager.agents.facts(addresses).items() if facts.node == i}
     sights = tuple(
         Sight(
             node=node,
             joined=node.id in record.joined,
-            seen=_seen(known.get(node.id), answers.get(node.id), node.id in record.joined, vms is not None),
+            seen=Seen.TAKEN
+            if node.id in taken
+            else _seen(known.get(node.id), answers.get(node.id), node.id in record.joined, vms is not None),
             vm=known.get(node.id),
             agent=answers.get(node.id),
         )
@@ -51,11 +54,19 @@ def look(manager: Manager, cluster_id: int) -> Facts:
 
 
 def _vms(manager: Manager, record: Snapshot, vms: Mapping[str, Vm] | None) -> Mapping[int, Vm]:
-    """The VMs by node; while the cloud is silent, those of the last look."""
+    """The VMs by node; while the cloud is silent, those of the last look.
+
+    A name is not enough: after a lost store, or beside a manager of the same name, a VM of the name
+    may be another's.  The group is drawn at random for each call that adds nodes.
+    """
     if vms is not None:
-        return {node.id: vms[node.name] for node in record.nodes if node.name in vms}
+        return {node.id: vms[node.name] for node in record.nodes if node.name in vms and _is_of(vms[node.name], node)}
     last = manager.looks.get(record.cluster.id)
     return {sight.id: sight.vm for sight in last.nodes if sight.vm} if last else {}
+
+
+def _is_of(vm: Vm, node: Node) -> bool:
+    return (vm.tags.get("node"), vm.tags.get("group")) == (str(node.id), node.group)
 
 
 def _seen(vm: Vm | None, agent: AgentFacts | None, joined: bool, cloud_answers: bool) -> Seen:
@@ -67,9 +78,3 @@ def _seen(vm: Vm | None, agent: AgentFacts | None, joined: bool, cloud_answers: 
     if vm.state in _BY_STATE:
         return _BY_STATE[vm.state]
     return Seen.SILENT if joined else Seen.BOOTING
-
-
-def sight_of(manager: Manager, node: Node) -> Sight | None:
-    """Return how the last look saw a node; None before the first."""
-    last = manager.looks.get(node.cluster_id)
-    return last.by_id.get(node.id) if last else None

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from conpaassql.cluster import jobs
-from conpaassql.cluster.diagnose import diagnose
+from conpaassql.cluster import diagnose, jobs
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.errors import NotFound
 from conpaassql.manager.context import Manager
@@ -82,6 +81,8 @@ def node_info(manager: Manager, snapshot: Snapshot, node: Node) -> dict[str, Any
         "kind": node.kind,
         "state": node_state(facts, sight),
         "role": role(snapshot, facts, sight),
+        "isMaster": role(snapshot, facts, sight) == "primary",
+        "isSlave": role(snapshot, facts, sight) == "replica",
         "progress": jobs.node_progress(facts, sight) if facts and sight else 0.0,
         "stage": jobs.describe(facts, sight) if facts and sight else "waiting for the first look",
         "lag_s": replica.lag_s if replica else None,
@@ -111,6 +112,7 @@ _STATES: Mapping[Seen, str] = {
     Seen.OFF: "STOPPED",
     Seen.FAILED: "FAILED",
     Seen.DELETING: "REMOVING",
+    Seen.TAKEN: "FAILED",
 }
 
 
@@ -159,7 +161,7 @@ def cluster_state(snapshot: Snapshot, facts: Facts | None) -> str:
 
 def _cluster(manager: Manager, snapshot: Snapshot) -> dict[str, Any]:
     facts = manager.looks.get(snapshot.cluster.id)
-    found = [problem for problem in diagnose(facts) if problem.code != "healthy"] if facts else []
+    found = diagnose.shown(facts) if facts else ()
     primary = facts.primary if facts else None
     return {
         "name": snapshot.cluster.name,

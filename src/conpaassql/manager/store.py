@@ -4,7 +4,9 @@ A transaction is either whole or absent; a manager killed at any moment finds on
 what had been committed.  Times are aware UTC in values and naive UTC in the tables.
 """
 
+import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +18,9 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from conpaassql.errors import Conflict, NotFound, Unavailable
+from conpaassql.errors import Conflict, Error, NotFound, Unavailable
 from conpaassql.manager import schema
 from conpaassql.model import (
     Cluster,
@@ -34,7 +36,11 @@ from conpaassql.model import (
     Topology,
 )
 
+log = logging.getLogger(__name__)
+
 DEFAULT_CLUSTER = "default"
+MOST_EVENTS = 100_000
+MOST_JOBS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +74,19 @@ class Snapshot:
 
 
 class Store:
-    """One database.  ``generation`` rises with each commit of this process, so that readers may cache."""
+    """One database.  ``generation`` rises with each change that readers may build upon: committed, and on the disk.
+
+    Writers come one after the other, by a lock.  Readers read what was committed last and wait for no
+    writer (https://www.sqlite.org/wal.html#concurrency).
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._local = threading.local()
-        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._publishing = threading.Lock()
         self.generation = 0
-        self._durable = False
         self._cached: tuple[int, dict[str, Snapshot]] = (-1, {})
         self.clusters = Clusters(self)
         self.nodes = Nodes(self)
@@ -90,30 +101,62 @@ class Store:
         once when ``changed`` was called in it; mere events and leases do so a little later.
 
         Raises:
-            Unavailable: the database does not answer, or is locked for too long.
+            Unavailable: the database is locked for too long, or its disk fails.
+            Error: the database is not what it should be; the log tells more.
         """
-        current: Connection | None = getattr(self._local, "connection", None)
-        if current is not None:
-            yield current
+        if self._joined is not None:
+            yield self._joined
             return
+        with _translated():
+            with self._writing, self._engine.begin() as connection:
+                self._local.changed = False
+                with self._lent(connection):
+                    yield connection
+            if self._local.changed:
+                self._publish()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One state of the database to read from, as the last commit left it; inside a transaction, as that sees it.
+
+        Raises:
+            Unavailable: the database is locked for too long, or its disk fails.
+            Error: the database is not what it should be; the log tells more.
+        """
+        if self._joined is not None:
+            yield self._joined
+            return
+        with _translated(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")  # sqlite3 begins by itself only before a change
+            with self._lent(connection):
+                yield connection
+
+    @property
+    def _joined(self) -> Connection | None:
+        """The connection of this thread's transaction."""
+        found: Connection | None = getattr(self._local, "connection", None)
+        return found
+
+    @contextmanager
+    def _lent(self, connection: Connection) -> Iterator[None]:
+        self._local.connection = connection
         try:
-            with self._lock:
-                self._durable = False
-                with self._engine.begin() as connection:
-                    self._local.connection = connection
-                    try:
-                        yield connection
-                    finally:
-                        self._local.connection = None
-                if self._durable:
-                    self._flush()
-        except SQLAlchemyError as exc:
-            raise Unavailable(f"The manager's store does not answer: {exc.args[0] if exc.args else exc}.") from exc
+            yield
+        finally:
+            self._local.connection = None
 
     def changed(self) -> None:
         """Note that a wish or a decision was written (called inside the transaction)."""
-        self.generation += 1
-        self._durable = True
+        self._local.changed = True
+
+    def _publish(self) -> None:
+        """Let readers see a commit when it is on the disk; nobody waits for the disk but who wrote."""
+        try:
+            self._flush()
+        except OSError as exc:  # it is committed all the same: the user must not hear that it failed
+            log.error("the store could not be synced; a power cut may lose the last changes", exc_info=exc)
+        with self._publishing:
+            self.generation += 1
 
     def _flush(self) -> None:
         """Wait until the write-ahead log is on the disk.
@@ -121,13 +164,14 @@ class Store:
         With ``synchronous=NORMAL`` SQLite does not sync it at each commit, which would make every event
         cost a disk's latency (https://www.sqlite.org/pragma.html#pragma_synchronous).
         """
-        log = Path(f"{self._engine.url.database}-wal")
-        if log.exists():
-            descriptor = os.open(log, os.O_RDONLY)
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+        try:
+            descriptor = os.open(f"{self._engine.url.database}-wal", os.O_RDONLY)
+        except FileNotFoundError:  # the last checkpoint took it away, and synced what it held
+            return
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def snapshot(self, cluster_id: int) -> Snapshot:
         """Return the record of one cluster.
@@ -135,7 +179,7 @@ class Store:
         Raises:
             NotFound: there is no such cluster.
         """
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(schema.clusters).where(schema.clusters.c.id == cluster_id)).one_or_none()
             if row is None:
                 raise NotFound(f"There is no cluster with id {cluster_id}.", cluster_id=cluster_id)
@@ -151,15 +195,25 @@ class Store:
             )
 
     def records(self) -> Mapping[str, Snapshot]:
-        """Return the record of every cluster by name, read anew only when something was written."""
-        generation, found = self._cached
-        if generation != self.generation:
-            generation = self.generation  # a writer that is not through holds the lock we wait for below
-            with self.transaction():
-                found = {cluster.name: self.snapshot(cluster.id) for cluster in self.clusters.list()}
-            if getattr(self._local, "connection", None) is None:  # within a transaction it may yet be taken back
+        """Return the record of every cluster by name, read anew only when something was written.
+
+        Never waits for a transaction of another thread.  Inside a transaction, what that sees.
+        """
+        if self._joined is not None:
+            return self._read_records()
+        if self._cached[0] == self.generation:
+            return self._cached[1]
+        with self._reading:  # of many who find it old only one reads
+            generation, found = self._cached
+            if generation != self.generation:
+                generation = self.generation  # before reading: what is committed meanwhile is read once more
+                found = self._read_records()
                 self._cached = (generation, found)
-        return found
+            return found
+
+    def _read_records(self) -> dict[str, Snapshot]:
+        with self.reading():
+            return {cluster.name: self.snapshot(cluster.id) for cluster in self.clusters.list()}
 
     def record(self, cluster_id: int) -> Snapshot:
         """Return the record of one cluster, as ``records`` does.
@@ -192,9 +246,14 @@ class Store:
             return True
 
     def start(self, now: datetime) -> int:
-        """Record that a manager begins to work on this store, and return which start it is, from 1."""
+        """Record that a manager begins to work on this store, and return which start it is, from 1.
+
+        Of what only grows the oldest is removed: ``MOST_EVENTS`` and ``MOST_JOBS`` that have ended remain.
+        """
         with self.transaction() as connection:
             self.changed()
+            self.events.prune(MOST_EVENTS)
+            self.jobs.prune(MOST_JOBS)
             return _new_id(connection.execute(insert(schema.starts).values(at=_naive(now))).inserted_primary_key)
 
     def close(self) -> None:
@@ -208,7 +267,7 @@ def open_store(file: Path) -> Store:
     Raises:
         Unavailable: the file cannot be opened or is not a store.
     """
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 10, "check_same_thread": False})
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 10, "check_same_thread": False}, pool_size=0)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -238,11 +297,11 @@ class Clusters:
 
     def list(self) -> list[Cluster]:
         """Return every cluster, oldest first."""
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             return [_cluster(row) for row in connection.execute(select(schema.clusters).order_by(schema.clusters.c.id))]
 
-    def add(self, name: str, durability: Durability) -> int:
-        """Record a new cluster and return its id.
+    def add(self, name: str, durability: Durability, cluster_id: int | None = None) -> int:
+        """Record a new cluster and return its id, a fresh one unless ``cluster_id`` is given.
 
         Raises:
             Conflict: the name is taken.
@@ -253,6 +312,7 @@ class Clusters:
                 raise Conflict(f"There is a cluster called {name} already; choose another name.", cluster=name)
             self._store.changed()
             values = {
+                **({} if cluster_id is None else {"id": cluster_id}),
                 "name": name,
                 "goal": ClusterGoal.RUNNING,
                 "topology": Topology.PRIMARY_REPLICA,
@@ -341,7 +401,7 @@ class Nodes:
         Raises:
             NotFound: no such node.
         """
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             table = schema.nodes
             row = connection.execute(select(table.c.key_fingerprint).where(table.c.id == node_id)).one_or_none()
         if row is None:
@@ -360,12 +420,6 @@ class Nodes:
         with self._store.transaction() as connection:
             self._store.changed()
             connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node_id))
-
-    def clusters(self) -> Mapping[int, int]:
-        """Return the cluster of every node, by node id."""
-        with self._store.transaction() as connection:
-            rows = connection.execute(select(schema.nodes.c.id, schema.nodes.c.cluster_id)).all()
-            return {row.id: row.cluster_id for row in rows}
 
     @staticmethod
     def _update(connection: Connection, node_id: int, **values: Any) -> None:
@@ -399,7 +453,7 @@ class Jobs:
 
     def list(self, cluster_id: int, *, running: bool = False, most: int = 1000) -> list[Job]:
         """Return a cluster's jobs, oldest first; with ``running`` only those; at most the newest ``most``."""
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             table = schema.jobs
             query = select(table).where(table.c.cluster_id == cluster_id).order_by(table.c.id.desc()).limit(most)
             if running:
@@ -412,7 +466,7 @@ class Jobs:
         Raises:
             NotFound: no such job.
         """
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).one_or_none()
         if row is None:
             raise NotFound(f"There is no job {job_id}; list_jobs shows those that are.", job=job_id)
@@ -425,9 +479,17 @@ class Jobs:
             values = {"state": state, "code": code, "says": says, "ended_at": _naive(now)}
             connection.execute(update(schema.jobs).where(schema.jobs.c.id == job_id).values(values))
 
+    def prune(self, most: int) -> None:
+        """Remove all but the newest ``most`` jobs that have ended."""
+        with self._store.transaction() as connection:
+            table = schema.jobs
+            ended = table.c.state != JobState.RUNNING
+            newest = select(table.c.id).where(ended).order_by(table.c.id.desc()).offset(most).limit(1)
+            connection.execute(delete(table).where(ended, table.c.id <= newest.scalar_subquery()))
+
 
 class Events:
-    """The events on record; they are only ever added."""
+    """The events on record."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -447,10 +509,34 @@ class Events:
 
     def list(self, cluster: str, most: int) -> list[Event]:
         """Return the newest ``most`` events of a cluster, oldest first."""
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             table = schema.events
             query = select(table).where(table.c.cluster == cluster).order_by(table.c.id.desc()).limit(most)
             return [_event(row) for row in reversed(connection.execute(query).all())]
+
+    def prune(self, most: int) -> None:
+        """Remove all but the newest ``most`` events, of all clusters together."""
+        with self._store.transaction() as connection:
+            newest = select(schema.events.c.id).order_by(schema.events.c.id.desc()).offset(most).limit(1)
+            connection.execute(delete(schema.events).where(schema.events.c.id <= newest.scalar_subquery()))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell what may pass from what is a fault, of the program or of the file."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        says = exc.args[0] if exc.args else exc
+        if isinstance(exc, OperationalError) and _may_pass(exc.orig):
+            raise Unavailable(f"The manager's store does not answer: {says}.") from exc
+        log.error("a fault in the store", exc_info=exc)
+        raise Error("Something is wrong with the manager's store; the manager's log has the details.") from exc
+
+
+def _may_pass(cause: BaseException | None) -> bool:
+    """Whether SQLite's trouble is a lock or the disk, and not a statement that this schema does not understand."""
+    return getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF != sqlite3.SQLITE_ERROR
 
 
 def _new_id(key: Row[Any] | None) -> int:
