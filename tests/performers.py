@@ -77,7 +77,7 @@ def _open_writes(world: World, facts: Facts, step: steps.OpenWrites) -> None:
 
 
 def _name_primary(world: World, facts: Facts, step: steps.NamePrimary) -> None:
-    term = facts.cluster.term + 1
+    term = max(facts.cluster.term, *(s.agent.term for s in facts.nodes if s.agent), 0) + 1
     world.store.change(primary=step.node, term=term, acknowledgers=step.acknowledgers)
 
 
@@ -117,6 +117,7 @@ PERFORMERS: Mapping[type[Step], Callable[..., None]] = {
     steps.OpenWrites: _open_writes,
     steps.CloseWrites: lambda world, facts, step: world.order(facts, step.node, Machine.close_writes),
     steps.NamePrimary: _name_primary,
+    steps.RaiseTerm: lambda world, _facts, step: world.store.change(term=step.term),
     steps.ForgetPrimary: _forget_primary,
     steps.NameAcknowledgers: _name_acknowledgers,
     steps.SetSemiSync: _set_semi_sync,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from conpaassql import params
-from conpaassql.params import Param
+from conpaassql.params import NODE_SPELLINGS, Param
 
 
 class Effect(StrEnum):
@@ -26,7 +26,8 @@ class Row:
     """One thing that users can ask for.
 
     ``spellings`` are other names of the method, ``ignored`` parameters that old clients send and
-    that mean nothing.  ``files`` are the names of the form field that carries an upload.
+    that mean nothing (those that name a node still have to be ids).  ``files`` are the names of the
+    form field that carries an upload.
     """
 
     name: str
@@ -42,8 +43,6 @@ class Row:
         """Whether the world is another afterwards."""
         return self.effect in (Effect.CHANGE, Effect.UPLOAD)
 
-
-NODE_SPELLINGS = ("serviceNodeId", "serviceName", "serviceNameId", "id")
 
 CLUSTER = Param(name="cluster", read=params.cluster_name, says="The cluster's name.", required=False, default="default")
 NODE = Param(name="node", aliases=NODE_SPELLINGS, read=params.node_id, says="Give the id of a node, from list_nodes.")
@@ -131,6 +130,29 @@ ROWS: tuple[Row, ...] = (
             FORCE,
         ),
         ignored=OLD,
+    ),
+    Row(
+        name="create_replica",
+        says="Add one node, which replicates; the same as add_nodes.",
+        effect=Effect.CHANGE,
+        params=(
+            CLUSTER,
+            Param(
+                name="master",
+                aliases=("master_id", "id"),
+                read=params.node_id,
+                says="A node of the cluster; all follow its primary.",
+                required=False,
+            ),
+        ),
+        ignored=OLD,
+    ),
+    Row(
+        name="register_node",
+        says="Refused: agents join by themselves.",
+        effect=Effect.CHANGE,
+        params=(CLUSTER, NODE_OR_ALL),
+        ignored=(*OLD, "ip", "host", "port"),
     ),
     Row(
         name="set_up_replica_master",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -25,20 +25,25 @@ import msgspec
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from conpaassql.errors import Conflict, Error, Invalid, TooLarge
 
 log = logging.getLogger(__name__)
 
+Asked = TypeVar("Asked")
+
 _PEER = "conpaassql.peer"
+_ABORT = "conpaassql.abort"
 JSON_TYPE = "application/json; charset=utf-8"
-BODY_PATIENCE_S = 60.0  # for the next piece of a body
+BODY_PATIENCE_S = 60.0  # for the next piece of a streamed body, and for the whole of one that is read at once
+SEND_PATIENCE_S = 60.0  # for a caller who takes nothing of an answer
+MOST_CONNECTIONS = 2000  # more are told 503: a thousand agents and their users, and files enough for each
 
 
 class HttpProtocol(H11Protocol):
-    """Uvicorn's HTTP/1.1 that refuses in JSON what is no HTTP, or has headers without end."""
+    """Uvicorn's HTTP/1.1 that knows its peer, and refuses in JSON what is no HTTP, or has headers without end."""
 
     def send_400_response(self, msg: str) -> None:
         """Answer and hang up; what follows on the connection cannot be made out."""
@@ -49,18 +54,15 @@ class HttpProtocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-
-class PeerProtocol(HttpProtocol):
-    """Uvicorn's HTTP/1.1 with the peer certificate's subject put into each request's scope."""
-
     def connection_made(self, transport: Any) -> None:
-        """Wrap the application once per connection, when the handshake is over."""
+        """Put the subject of the peer's certificate, and the way to hang up, into each request's scope."""
         super().connection_made(transport)
-        inner: ASGIApp = self.app
+        inner: ASGIApp = self.app  # once per connection: the handshake is over
         subject = _subject(transport.get_extra_info("peercert") or {})
 
         async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
             scope[_PEER] = subject
+            scope[_ABORT] = transport.abort
             await inner(scope, receive, send)
 
         self.app = with_peer
@@ -126,13 +128,14 @@ class HttpServer:
         self._socket = bound
         config = uvicorn.Config(
             app,
-            http=PeerProtocol if tls else HttpProtocol,
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             loop="asyncio",
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=int(grace_s),
             ssl_context_factory=(lambda _config, _default: tls_context(tls)) if tls else None,
         )
@@ -158,6 +161,8 @@ class Stream(StreamingResponse):
     take its time, and a program that feeds the iterator would run on.  The first piece is fetched
     here, in the endpoint's thread, so that what goes wrong before it is still a proper answer.
 
+    A caller who takes nothing for ``SEND_PATIENCE_S`` is hung up on: what feeds the iterator is dear.
+
     Raises:
         Error: what the first piece raised.
     """
@@ -174,8 +179,23 @@ class Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, then close the source; no thread is inside it any more by then."""
+        stuck = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal stuck
+            with anyio.move_on_after(SEND_PATIENCE_S) as patience:
+                await send(message)
+            if patience.cancelled_caught:
+                stuck = True
+                raise ClientDisconnect
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
+        except ClientDisconnect:
+            if not stuck:
+                raise
+            log.warning("a caller took nothing of a stream for %g s and was hung up on", SEND_PATIENCE_S)
+            scope[_ABORT]()  # an orderly close would wait for the caller to take what is left
         finally:
             if isinstance(self._pieces, Generator):
                 with anyio.CancelScope(shield=True):
@@ -249,23 +269,26 @@ def check_size(size: int, limit: int) -> None:
         )
 
 
-async def whole_body(request: Request, limit: int, patience_s: float = BODY_PATIENCE_S) -> bytes:
-    """Return the body, refused as soon as it passes ``limit`` bytes.
+async def whole_body(request: Request, limit: int, within_s: float = BODY_PATIENCE_S) -> bytes:
+    """Return the body, refused as soon as it passes ``limit`` bytes.  No thread waits for it.
 
     Raises:
         TooLarge: it did.
-        Invalid: it broke off, or nothing more came for ``patience_s``.
+        Invalid: it broke off, or was not all there ``within_s`` from now.
     """
     declared = request.headers.get("content-length", "0")
     check_size(int(declared) if declared.isdigit() else 0, limit)
     body = bytearray()
-    stream = request.stream()
-    while True:
-        try:
-            body += await _next_chunk(stream, patience_s)
-        except StopAsyncIteration:
-            return bytes(body)
-        check_size(len(body), limit)
+    try:
+        with anyio.fail_after(within_s):
+            async for chunk in request.stream():
+                body += chunk
+                check_size(len(body), limit)
+    except TimeoutError as exc:
+        raise Invalid(f"The body was not all there within {within_s:g} s; send it again.") from exc
+    except ClientDisconnect as exc:
+        raise Invalid("The body broke off before its end; send it again.") from exc
+    return bytes(body)
 
 
 def error_body(error: Error) -> dict[str, Any]:
@@ -286,12 +309,12 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
     return Response(msgspec.json.encode(content), status, media_type=JSON_TYPE, headers=dict(headers or {}))
 
 
-def guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
+def guarded(endpoint: Callable[[Asked], Response]) -> Callable[[Asked], Response]:
     """Turn what ``endpoint`` raises into an answer: the one place where any exception is caught."""
 
-    def answer(request: Request) -> Response:
+    def answer(asked: Asked) -> Response:
         try:
-            return endpoint(request)
+            return endpoint(asked)
         except Exception as exc:
             error = as_error(exc)
             return json_response(error_body(error), error.status)

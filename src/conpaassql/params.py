@@ -13,6 +13,7 @@ from typing import Any
 from conpaassql.errors import Invalid
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NODE_SPELLINGS = ("serviceNodeId", "serviceName", "serviceNameId", "id")
 MOST_TEXT = 4096
 MOST_NUMBER = 2**63 - 1
 
@@ -40,13 +41,17 @@ def bind(params: tuple[Param, ...], ignored: tuple[str, ...], given: Mapping[str
     """Return checked values by parameter name.
 
     Raises:
-        Invalid: one is missing, unexpected, given twice by two spellings, or of the wrong kind.
+        Invalid: one is missing, unexpected, given twice by two spellings, or of the wrong kind; a node
+            that is ``ignored`` has to be one all the same, as something else was meant by it.
     """
     known = {spelling for param in params for spelling in param.spellings}
     if extra := sorted(set(given) - known - set(ignored)):
         shown = [name[:64] for name in extra[:10]]
         listed = ", ".join(sorted(param.spellings[0] for param in params)) or "none"
         raise Invalid(f"Unexpected arguments {shown}. This method takes: {listed}.", arguments=shown)
+    for spelling in set(given) & set(ignored) & set(NODE_SPELLINGS):
+        if given[spelling] is not None:
+            node_or_all(spelling, given[spelling])
     return {param.name: _value(param, given) for param in params}
 
 

@@ -230,9 +230,9 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
 
     async def read() -> None:
         request = Request({"type": "http", "method": "POST", "headers": []}, receive)
-        await httpd.whole_body(request, 1000, patience_s=0.02)
+        await httpd.whole_body(request, 1000, within_s=0.02)
 
-    with pytest.raises(Invalid, match="Nothing more of the body came"):
+    with pytest.raises(Invalid, match="not all there within"):
         anyio.run(read)
 
 

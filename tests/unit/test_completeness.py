@@ -13,7 +13,7 @@ from conpaassql.cluster import diagnose, jobs, steps
 from conpaassql.manager import act
 from conpaassql.model import JobKind
 from conpaassql.protocol import Shape
-from conpaassql.web.operations import BY_NAME, OPERATIONS, Effect, Operation
+from conpaassql.web.operations import BY_NAME, CALLS, OPERATIONS, Effect, Operation
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -45,13 +45,14 @@ def test_verbs_are_told_apart() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_takes_its_parameters(operation: Operation) -> None:
-    taken = inspect.signature(operation.call).parameters.values()
+    taken = inspect.signature(CALLS[operation.name]).parameters.values()
     by_name = {parameter.name for parameter in taken if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
     assert by_name - {"chunks"} == {param.name for param in operation.params}
     assert ("chunks" in by_name) == (operation.effect is Effect.UPLOAD)
 
 
 def test_operations_are_told_apart() -> None:
+    assert set(CALLS) == {operation.name for operation in OPERATIONS}
     assert len(BY_NAME) == sum(1 + len(operation.spellings) for operation in OPERATIONS)
 
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from builders import agent, facts, following, fresh, job, primary, replica, sight, stopped, working
+from builders import agent, facts, following, fresh, job, mysqld, primary, replica, sight, stopped, working
 from conpaassql.cluster import steps
 from conpaassql.cluster.diagnose import PROBLEMS, decide, diagnose
 from conpaassql.cluster.facts import Facts, Seen
@@ -82,7 +82,67 @@ TROUBLE: list[Row] = [
     ("the primary is silent", "primary-lost", facts(sight(1, Seen.SILENT), replica(2)), ()),
     ("the primary's VM is gone", "primary-lost", facts(sight(1, Seen.GONE), replica(2)), ()),
     ("the primary's VM is off", "primary-lost", facts(sight(1, Seen.OFF), replica(2)), (steps.PowerOnVm(1),)),
-    ("there are databases and nobody is primary", "primary-lost", facts(replica(2), primary=None), ()),
+    (
+        "taken over: the one that writes is the primary",
+        "primary-unknown",
+        facts(primary(), replica(2), replica(3), primary=None),
+        (steps.NamePrimary(1, frozenset({2, 3})),),
+    ),
+    (
+        "taken over: nobody writes, one replicates from nobody",
+        "primary-unknown",
+        facts(closed, replica(2), primary=None),
+        (steps.NamePrimary(1, frozenset({2})),),
+    ),
+    (
+        "taken over: one has not been heard",
+        "primary-unknown",
+        facts(primary(), replica(2), sight(3, Seen.SILENT), primary=None),
+        (),
+    ),
+    ("taken over: two might be it", "primary-unknown", facts(closed, replica(2, replica=None), primary=None), ()),
+    (
+        "taken over: a person chooses among two",
+        "primary-unknown",
+        facts(closed, replica(2, replica=None), primary=None, jobs=(job(JobKind.SWITCHOVER, 2),)),
+        (steps.NamePrimary(2, frozenset({1})),),
+    ),
+    (
+        "taken over: the choice would lose what another holds",
+        "primary-unknown",
+        facts(closed, replica(2, replica=None, executed="0-1-9"), primary=None, jobs=(job(JobKind.SWITCHOVER, 2),)),
+        (),
+    ),
+    (
+        "taken over: what a replica received counts",
+        "primary-unknown",
+        facts(closed, replica(2, replica=following(1, received="0-1-11")), primary=None),
+        (),
+    ),
+    (
+        "taken over: the agents know a newer term",
+        "primary-unknown",
+        facts(sight(1, agent=agent(1, mysqld(1), term=7)), primary=None),
+        (steps.RaiseTerm(8),),
+    ),
+    (
+        "taken over: servers are started first",
+        "primary-unknown",
+        facts(sight(1, agent=agent(1)), replica(2), primary=None),
+        (steps.StartServer(1),),
+    ),
+    (
+        "taken over: two writers are closed",
+        "two-writers",
+        facts(primary(), sight(2, agent=agent(2, mysqld(2, read_only=False))), primary=None),
+        (steps.CloseWrites(1), steps.CloseWrites(2)),
+    ),
+    (
+        "the store is an old copy",
+        "store-behind",
+        facts(sight(1, agent=agent(1, mysqld(1, read_only=False), term=7)), replica(2)),
+        (),
+    ),
     (
         "the primary was started again",
         "primary-closed",
@@ -92,7 +152,8 @@ TROUBLE: list[Row] = [
 ]
 
 LEAVING: list[Row] = [
-    ("the last copy leaves", "leaving", facts(primary(goal=ABSENT)), (steps.ForgetPrimary(),)),
+    ("the last copy leaves: stopped first", "leaving", facts(primary(goal=ABSENT)), (steps.StopServer(1),)),
+    ("the last copy leaves", "leaving", facts(sight(1, goal=ABSENT, agent=agent(1))), (steps.ForgetPrimary(),)),
     (
         "the primary leaves, somebody stays",
         "switchover",
@@ -233,8 +294,14 @@ REPLICAS: list[Row] = [
     ),
     (
         "a silent node stays on record",
-        "healthy",
+        "replica-silent",
         facts(primary(), replica(2), sight(3, Seen.SILENT)),
+        (),
+    ),
+    (
+        "nobody is connected who could confirm",
+        "writes-stalled",
+        facts(primary(acknowledgers=0), sight(2, Seen.SILENT)),
         (),
     ),
     (
@@ -266,10 +333,10 @@ REPLICAS: list[Row] = [
         (),
     ),
     (
-        "a replica's VM is gone: first off the record",
-        "acknowledgers",
+        "a replica's VM is gone, and stays on the record until a person removes the node",
+        "vm-gone",
         facts(primary(), replica(2), sight(3, Seen.GONE)),
-        (steps.NameAcknowledgers(frozenset({2})),),
+        (),
     ),
     (
         "a replica's VM is gone",

@@ -22,6 +22,7 @@ NEXT: list[tuple[Goal, Seen, tuple[Step, ...]]] = [
     (Goal.PRESENT, Seen.OFF, (steps.PowerOnVm(2),)),
     (Goal.PRESENT, Seen.FAILED, NOTHING),
     (Goal.PRESENT, Seen.DELETING, NOTHING),
+    (Goal.PRESENT, Seen.TAKEN, NOTHING),
     (Goal.ABSENT, Seen.BLIND, NOTHING),
     (Goal.ABSENT, Seen.UNSEEN, (steps.Forget(2),)),
     (Goal.ABSENT, Seen.GONE, (steps.Forget(2),)),
@@ -31,6 +32,7 @@ NEXT: list[tuple[Goal, Seen, tuple[Step, ...]]] = [
     (Goal.ABSENT, Seen.OFF, (steps.DeleteVm(2),)),
     (Goal.ABSENT, Seen.FAILED, (steps.DeleteVm(2),)),
     (Goal.ABSENT, Seen.DELETING, NOTHING),
+    (Goal.ABSENT, Seen.TAKEN, (steps.Forget(2),)),
 ]
 
 

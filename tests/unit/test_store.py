@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conpaassql.errors import Conflict, NotFound, Unavailable
+from conpaassql.errors import Conflict, Error, NotFound, Unavailable
 from conpaassql.manager import store as stores
 from conpaassql.manager.store import Adopted, NewNode, Store
 from conpaassql.model import ClusterGoal, Durability, Event, Goal, Job, JobKind, JobState
@@ -88,21 +88,77 @@ def test_a_broken_off_inner_transaction_breaks_the_outer(store: Store) -> None:
 
 
 def test_after_a_broken_off_transaction_the_next_works(store: Store) -> None:
-    with pytest.raises(Unavailable), store.transaction() as connection:
-        connection.exec_driver_sql("SELECT * FROM nothing")
+    with pytest.raises(Stop), store.transaction():
+        raise Stop
     store.clusters.add("one", Durability.ASYNC)
     assert set(store.records()) == {"default", "one"}
 
 
-def test_other_threads_wait_for_a_transaction(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("SELECT * FROM nothing", Error),
+        ("INSERT INTO clusters (id) VALUES (1)", Error),
+        ("PRAGMA query_only=ON; DELETE FROM events", Unavailable),
+    ],
+)
+def test_faults_are_told_from_what_may_pass(store: Store, statement: str, kind: type[Error]) -> None:
+    with pytest.raises(Error) as found, store.transaction() as connection:
+        for one in statement.split(";"):
+            connection.exec_driver_sql(one)
+    assert type(found.value) is kind
+
+
+def test_readers_do_not_wait_for_a_transaction(store: Store) -> None:
+    """Also when the records in memory are old and have to be read."""
+    cluster_id = default(store)
+    store.clusters.add("one", Durability.ASYNC)
     seen: list[set[str]] = []
-    reader = threading.Thread(target=lambda: seen.append(set(store.records())))
-    store.records()
+    jobs: list[object] = []
+
+    def read() -> None:
+        seen.append(set(store.records()))
+        jobs.append(store.jobs.list(cluster_id))
+
+    reader = threading.Thread(target=read)
     with store.transaction():
-        store.clusters.add("one", Durability.ASYNC)
+        store.clusters.add("two", Durability.ASYNC)
         reader.start()
-    reader.join(5)
-    assert seen == [{"default", "one"}]
+        reader.join(5)
+        assert seen == [{"default", "one"}]
+        assert jobs == [[]]
+    assert set(store.records()) == {"default", "one", "two"}
+
+
+def test_a_transaction_sees_what_was_committed_and_is_not_published_yet(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may take long to sync one thread's change; the next writer decides by it all the same."""
+    store.records()
+    syncing, synced = threading.Event(), threading.Event()
+
+    def slow_sync(_descriptor: int) -> None:
+        syncing.set()
+        assert synced.wait(5)
+
+    monkeypatch.setattr(stores.os, "fdatasync", slow_sync)
+    writer = threading.Thread(target=lambda: store.clusters.add("one", Durability.ASYNC))
+    writer.start()
+    assert syncing.wait(5)
+    assert set(store.records()) == {"default"}  # at once, and only what is sure
+    with store.transaction():
+        assert set(store.records()) == {"default", "one"}
+    synced.set()
+    writer.join(5)
+    assert set(store.records()) == {"default", "one"}
+
+
+def test_a_disk_that_does_not_sync_takes_nothing_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stores.os, "fdatasync", fail)
+    store.clusters.add("one", Durability.ASYNC)
     assert set(store.records()) == {"default", "one"}
 
 
@@ -224,6 +280,21 @@ def test_running_jobs_are_told_apart(store: Store) -> None:
     store.jobs.end(jobs[1].id, JobState.DONE, "", "", NOW)
     assert [found.id for found in store.jobs.list(default(store), running=True)] == [jobs[0].id, jobs[2].id, jobs[3].id]
     assert [found.id for found in store.jobs.list(default(store), most=2)] == [jobs[2].id, jobs[3].id]
+
+
+def test_the_oldest_is_removed_at_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MOST_EVENTS", 2)
+    monkeypatch.setattr(stores, "MOST_JOBS", 1)
+    jobs = [store.jobs.add(job(default(store), number)) for number in range(4)]
+    for ended in jobs[1:]:
+        store.jobs.end(ended.id, JobState.DONE, "", "", NOW)
+    for number in range(5):
+        store.events.add(Event(id=0, at=NOW, cluster="default", node=number, code="c", says="", actor="x"))
+    store.start(NOW)
+    assert [event.node for event in store.events.list("default", 10)] == [3, 4]
+    assert [found.id for found in store.jobs.list(default(store))] == [jobs[0].id, jobs[3].id]
+    store.start(NOW)
+    assert len(store.jobs.list(default(store))) == 2
 
 
 def test_events_come_newest_last(store: Store) -> None:

@@ -35,7 +35,7 @@ PROBLEMS: tuple[Problem, ...] = (
         code="leaving",
         says="The last copy is being removed.",
         holds=cures.leaving_alone,
-        cure=lambda _f: (steps.ForgetPrimary(),),
+        cure=cures.let_go,
     ),
     Problem(
         code="stopped",

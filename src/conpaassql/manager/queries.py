@@ -240,9 +240,11 @@ def job_info(job: Job, facts: Facts | None) -> dict[str, Any]:
 
 
 def get_log(manager: Manager, *, cluster: str, lines: int) -> dict[str, Any]:
-    """Return the newest events of a cluster as text, a line each."""
-    record(manager, cluster)
-    return {"log": "".join(f"{_line(event)}\n" for event in manager.store.events.list(cluster, lines))}
+    """Return the newest events of a cluster as text, a line each; of one that was removed, what is left of them."""
+    found = manager.store.events.list(cluster, lines)
+    if not found:
+        record(manager, cluster)
+    return {"log": "".join(f"{_line(event)}\n" for event in found)}
 
 
 def _line(event: Event) -> str:

@@ -16,7 +16,10 @@ from conpaassql.manager import queries
 from conpaassql.manager.context import Manager
 
 AT_ONCE = 16
+STREAMS_AT_ONCE = 8
 _places = threading.BoundedSemaphore(AT_ONCE)
+# Their own: a stream takes as long as its caller likes, and must not keep others from short calls.
+_streams = threading.BoundedSemaphore(STREAMS_AT_ONCE)
 
 
 def configure_user(
@@ -110,14 +113,14 @@ def node_log(manager: Manager, *, cluster: str, node: int, lines: int) -> dict[s
 def dump(manager: Manager, *, cluster: str, databases: tuple[str, ...]) -> Iterator[bytes]:
     """Yield a consistent SQL dump, taken on the primary."""
     _, address = _primary(manager, cluster, None)
-    with _place():
+    with _place(_streams, STREAMS_AT_ONCE):
         yield from manager.agents.download(address, "dump", protocol.Dump(databases=databases))
 
 
 def load(manager: Manager, *, cluster: str, node: int | str | None, chunks: Iterable[bytes]) -> dict[str, Any]:
     """Run a dump on the primary as it comes."""
     term, address = _primary(manager, cluster, node)
-    with _place():
+    with _place(_streams, STREAMS_AT_ONCE):
         manager.agents.upload(address, "load", protocol.Order(term=term), chunks)
     manager.event(cluster, "load", "A dump was loaded.", actor="admin")
     return {"result": "OK"}
@@ -150,16 +153,16 @@ def _address(manager: Manager, cluster: str, node: int) -> str:
 
 
 def _call(manager: Manager, address: str, verb: str, request: object) -> Any:
-    with _place():
+    with _place(_places, AT_ONCE):
         return manager.agents.call(address, verb, request)
 
 
 @contextmanager
-def _place() -> Iterator[None]:
-    """Keep slow agents from taking every thread."""
-    if not _places.acquire(timeout=5):
-        raise Unavailable(f"{AT_ONCE} calls to agents are under way already; try again in a moment.")
+def _place(places: threading.BoundedSemaphore, count: int) -> Iterator[None]:
+    """Keep slow agents and slow callers from taking every thread."""
+    if not places.acquire(timeout=5):
+        raise Unavailable(f"{count} such calls to agents are under way already; try again in a moment.")
     try:
         yield
     finally:
-        _places.release()
+        places.release()

@@ -21,6 +21,7 @@ from conpaassql.web.rpc import Answer, Call
 JSON_TYPES = ("application/json", "application/json-rpc", "application/jsonrequest")
 JOB_HEADER = "Conpaassql-Job"
 MOST_ENROL_BYTES = 1 << 16
+ENROL_WITHIN_S = 10.0
 
 
 class Enrolment(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +42,7 @@ def app(manager: Manager, guard: Guard) -> Starlette:
     found = Starlette(
         routes=[
             Route("/", face.rpc, methods=["GET", "POST"]),
-            Route("/enrol", httpd.guarded(face.enrol), methods=["POST"]),
+            Route("/enrol", face.enrol, methods=["POST"]),
             Route("/health", _health, methods=["GET"]),
         ],
         exception_handlers={404: _no_page, 405: _wrong_verb, Exception: _broken},
@@ -128,7 +129,7 @@ class _Face:
         name = f"{call.values.get('cluster', 'default')}.sql"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         try:
-            return httpd.Stream(call.operation.call(self._manager, **call.values), "application/sql", headers)
+            return httpd.Stream(rpc.run(self._manager, call), "application/sql", headers)
         except Exception as exc:  # noqa: BLE001
             return _respond(rpc.failure(httpd.as_error(exc), call.id, strict=call.strict))
 
@@ -145,18 +146,19 @@ class _Face:
         except Exception as exc:  # noqa: BLE001
             return _refusal(httpd.as_error(exc), rpc.request_id(body), reached=rpc.names_operation(body))
         limit = self._manager.settings.manager.max_dump_mib << 20
-        return _respond(
-            rpc.answer(call, lambda: call.operation.call(self._manager, **call.values, chunks=upload.chunks(limit)))
-        )
+        return _respond(rpc.answer(call, lambda: rpc.perform(self._manager, call, chunks=upload.chunks(limit))))
 
-    def enrol(self, request: Request) -> Response:
-        """Give a VM its certificate."""
-        body = bytearray()
-        for chunk in httpd.body_chunks(request):
-            body += chunk
-            httpd.check_size(len(body), MOST_ENROL_BYTES)
+    async def enrol(self, request: Request) -> Response:
+        """Give a VM its certificate.  Anybody may call: a thread is taken only when the request is all there."""
         try:
-            asked = msgspec.json.decode(bytes(body), type=Enrolment)
+            body = await httpd.whole_body(request, MOST_ENROL_BYTES, ENROL_WITHIN_S)
+        except Invalid as exc:
+            return httpd.json_response(httpd.error_body(exc), exc.status)
+        return await anyio.to_thread.run_sync(httpd.guarded(self._enrolled), body)
+
+    def _enrolled(self, body: bytes) -> Response:
+        try:
+            asked = msgspec.json.decode(body, type=Enrolment)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Invalid(f"The request to join is malformed: {exc}.") from exc
         signed = enrolment.enrol(self._manager, node=asked.node, token=asked.token, request=asked.request)

@@ -24,8 +24,6 @@ MOST_IN_BATCH = 100
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 SERVER_ERROR = -32000
 
-Perform = Callable[[Operation, dict[str, Any]], Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -155,10 +153,10 @@ def _given(operation: Operation, found: Any, *, strict: bool) -> dict[str, Any]:
     return found
 
 
-def answer(call: Call, perform: Callable[[], Any]) -> Answer:
+def answer(call: Call, act: Callable[[], Any]) -> Answer:
     """Perform a call and return its answer; errors become answers too."""
     try:
-        result = perform()
+        result = act()
     except Exception as exc:  # noqa: BLE001
         return failure(httpd.as_error(exc), call.id, strict=call.strict, silent=call.silent)
     job = result.job if isinstance(result, Accepted) else None
@@ -213,4 +211,9 @@ def run(manager: Manager, call: Call) -> Any:
     if call.operation.effect is Effect.UPLOAD:
         fields = " or ".join(call.operation.files)
         raise Invalid(f"{call.operation.name} takes a file: send multipart/form-data with the part {fields}.")
-    return call.operation.call(manager, **call.values)
+    return perform(manager, call)
+
+
+def perform(manager: Manager, call: Call, **more: Any) -> Any:
+    """Perform the operation of a call; an upload's pieces are ``chunks``."""
+    return operations.CALLS[call.operation.name](manager, **call.values, **more)
