@@ -151,8 +151,7 @@ ROWS: tuple[Row, ...] = (
         name="register_node",
         says="Refused: agents join by themselves.",
         effect=Effect.CHANGE,
-        params=(CLUSTER, NODE_OR_ALL),
-        ignored=(*OLD, "ip", "host", "port"),
+        ignored=(*OLD, *NODE_SPELLINGS, "cluster", "ip", "host", "port"),
     ),
     Row(
         name="set_up_replica_master",

@@ -63,6 +63,7 @@ class Installation:
         self.session = requests.Session()
         self.session.trust_env = False
         self.log = folder / "manager.log"
+        self.answers: list[str] = []
 
     def start(self, *program: str) -> None:
         """Start the manager (or another program in its place) and wait until it answers."""
@@ -110,9 +111,11 @@ class Installation:
 
     def post(self, body: dict[str, Any]) -> dict[str, Any]:
         """Post a request and return the whole envelope."""
-        found = self.session.post(
+        response = self.session.post(
             f"http://127.0.0.1:{self.port}/", json=body, auth=("admin", self.token), timeout=60
-        ).json()
+        )
+        self.answers.append(response.text)
+        found = response.json()
         assert isinstance(found, dict)
         return found
 
@@ -167,17 +170,19 @@ class Installation:
 
     def cloud(self) -> dict[str, str]:
         """Return the VMs that really are there, by node id."""
-        driver = local.Driver({"LOCAL_ROOT": str(self.vms), "LOCAL_NETWORK": self.network}, "conpaassql")
-        return {vm.tags["node"]: vm.state for vm in driver.list()}
+        return {vm.tags["node"]: vm.state for vm in self.driver().list()}
+
+    def driver(self) -> local.Driver:
+        """Return the driver that the manager uses."""
+        return local.Driver({"LOCAL_ROOT": str(self.vms), "LOCAL_NETWORK": self.network}, "conpaassql")
 
     def destroy(self) -> None:
         """End the manager and every VM."""
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
-        driver = local.Driver({"LOCAL_ROOT": str(self.vms), "LOCAL_NETWORK": self.network}, "conpaassql")
-        for vm in driver.list():
-            driver.delete(vm.id)
+        for vm in self.driver().list():
+            self.driver().delete(vm.id)
         self.session.close()
 
 

@@ -132,3 +132,23 @@ def check_cloud(home: Installation) -> None:
     on_record = sorted(str(node) for name in names for node in home.cluster(name)["nodes"])
     assert sorted(home.cloud()) == on_record
     assert set(home.cloud().values()) <= {"running"}
+
+
+def test_killed_at_every_step_of_removing_the_primary(install: Install) -> None:
+    """Its role is moved first; whatever the moment of death, one copy stays, and it is the primary."""
+    home = install(network="127.50.192.0/18")
+    home.add(2)
+    places: list[str] = []
+
+    def remove_primary() -> None:
+        home.call("remove_nodes", id=home.cluster()["primary"], force=True)
+
+    for _, place in deaths(home, remove_primary):
+        places.append(place)
+        eventually(lambda: settled(home), says=f"it goes on after {place}")
+        (left,) = home.call("list_nodes")["serviceNode"]
+        assert home.cluster()["primary"] == left, place
+        assert home.job("remove_nodes")["state"] == "done", place
+        check_cloud(home)
+        home.add()
+    assert kinds(places) >= {"CloseWrites", "NamePrimary", "OpenWrites", "DeleteVm", "Forget"}

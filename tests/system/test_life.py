@@ -1,5 +1,6 @@
 """The life of a cluster on real servers, as its users see it."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_the_life_of_a_cluster(install: Install) -> None:
     assert rows(home, third) == [(1, "one"), (2, "two")]
     write(home, third, "INSERT INTO shop.t VALUES (3, 'three')")
     eventually(lambda: len(rows(home, first)) == 3)
-    no_secret_is_left_lying_about(home, (PASSWORD, home.token, *join_tokens(home)))
+    no_secret_is_left_lying_about(home, (PASSWORD, home.token, *join_tokens(home), *agent_secrets(home)))
 
 
 def write(home: Installation, node: int, *statements: str) -> None:
@@ -124,16 +125,29 @@ def join_tokens(home: Installation) -> list[str]:
     return found
 
 
+def agent_secrets(home: Installation) -> list[str]:
+    """Return what only one process may know: passwords of replica accounts, private keys, the join key."""
+    accounts = [json.loads(file.read_text())["account_password"] for file in home.vms.glob("*/*/disk/agent.json")]
+    keys = [*home.state.glob("*.key"), *home.vms.glob("*/*/disk/tls/*.key")]
+    bodies = [file.read_text().splitlines()[1] for file in keys if file.name != "join.key"]
+    assert accounts
+    assert len(bodies) >= 4
+    return [*accounts, *bodies]
+
+
 def no_secret_is_left_lying_about(home: Installation, secrets: tuple[str, ...]) -> None:
     """Look for secrets in argument lists, logs, answers, and files that others may read."""
-    answers = home.call("getLog", lines=10000)["log"] + "".join(
-        home.call("get_node_log", id=node, lines=10000)["log"] for node in home.call("list_nodes")["serviceNode"]
-    )
+    home.call("getLog", lines=10000)
+    for node in home.call("list_nodes")["serviceNode"]:
+        home.call("get_node_log", id=node, lines=10000)
+    home.call("list_jobs")
+    answers = "".join(home.answers)
+    assert len(home.answers) > 50
     for secret in secrets:
         assert secret not in answers
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            line = (process / "cmdline").read_bytes()
+            line = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
         if int(process.name) != os.getpid():
@@ -146,4 +160,10 @@ def no_secret_is_left_lying_about(home: Installation, secrets: tuple[str, ...]) 
         if file.suffix == ".log" or "log" in file.parts:
             assert not found, file
         if found:
-            assert file.stat().st_mode & 0o077 == 0, file
+            assert is_private(file, home.folder), file
+
+
+def is_private(file: Path, top: Path) -> bool:
+    """Whether others are kept out by the file's own mode or by a folder's between ``top`` and it."""
+    inside = [file, *(folder for folder in file.parents if folder.is_relative_to(top) and folder != top)]
+    return any(path.stat().st_mode & 0o077 == 0 for path in inside)

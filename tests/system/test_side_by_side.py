@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from installation import Installation, eventually
+from installation import Installation, Refused, eventually
 from writers import prepare, present
 
 pytestmark = pytest.mark.real
@@ -36,10 +36,7 @@ def test_existing_agents_are_found(install: Install) -> None:
     prepare(home, PASSWORD)
     before = {node: home.node(node)["server_id"] for node in nodes}
     primary = home.cluster()["primary"]
-    home.stop()
-    for file in home.state.glob("store.sqlite*"):
-        file.unlink()
-    home.start()
+    lose_store(home)
     assert home.call("list_nodes") == {"serviceNode": nodes}
     eventually(lambda: home.cluster()["state"] == "RUNNING" and home.cluster()["primary"] == primary)
     for node in nodes:
@@ -49,3 +46,36 @@ def test_existing_agents_are_found(install: Install) -> None:
     eventually(lambda: present(home, third, PASSWORD) == set())
     home.call("remove_nodes", id=third)
     eventually(lambda: home.call("list_nodes") == {"serviceNode": nodes})
+
+
+def test_a_stopped_cluster_is_found_and_one_after_a_power_cut(install: Install) -> None:
+    """Nobody answers at first: nothing is opened, initialised or given away until every node has been heard."""
+    home = install(network="127.52.128.0/18", find_existing_agents="true")
+    home.add(2)
+    prepare(home, PASSWORD)
+    primary, replica = home.roles()
+    home.call("shutdown")
+    eventually(lambda: home.cluster()["state"] == "STOPPED")
+    lose_store(home)
+    eventually(lambda: home.cluster()["state"] == "RUNNING" and home.cluster()["primary"] == primary)
+    home.wait_state(replica, "RUNNING")
+
+    for vm in home.driver().list():
+        home.driver().power_off(vm.id)
+    lose_store(home)
+    for node in (primary, replica):
+        with pytest.raises(Refused) as refused:
+            home.call("remove_nodes", id=node)
+            home.call("remove_nodes", id=node)
+        assert refused.value.code == "unsafe"
+    eventually(lambda: home.cluster()["state"] == "RUNNING" and home.cluster()["primary"] == primary)
+    home.wait_state(replica, "RUNNING")
+    assert present(home, replica, PASSWORD) == set()
+
+
+def lose_store(home: Installation) -> None:
+    """End the manager, remove its store, start it again."""
+    home.stop()
+    for file in home.state.glob("store.sqlite*"):
+        file.unlink()
+    home.start()

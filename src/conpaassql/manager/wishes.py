@@ -87,12 +87,10 @@ def create_replica(manager: Manager, *, cluster: str, master: int | None) -> Acc
         return _add(manager, snapshot, 1)
 
 
-def register_node(_manager: Manager, *, cluster: str, node: int | str | None) -> Accepted:
+def register_node(_manager: Manager) -> Accepted:
     """Refuse what let anybody join in 2012."""
     raise Unsupported(
-        "Nodes are not registered: an agent joins by itself, with the one-time token of its VM; use add_nodes.",
-        cluster=cluster,
-        node=node,
+        "Nodes are not registered: an agent joins by itself, with the one-time token of its VM; use add_nodes."
     )
 
 
