@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from conpaassql import params
-from conpaassql.params import NODE_SPELLINGS, Param
+from conpaassql.params import NODE_SPELLINGS as NODE_SPELLINGS
+from conpaassql.params import Param
 
 
 class Effect(StrEnum):

@@ -9,13 +9,13 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conpaassql import VERSION, httpd, iaas, pki, settings
-from conpaassql.errors import Conflict, Error
+from conpaassql import VERSION, httpd, iaas, pki, render, settings
+from conpaassql.errors import ConfigError, Conflict, Error
 from conpaassql.httpd import HttpServer, Tls
 from conpaassql.manager import adopt
 from conpaassql.manager.agents import Credentials, CurlAgents
@@ -24,6 +24,7 @@ from conpaassql.manager.looks import Looks
 from conpaassql.manager.loop import Loop, OnStep
 from conpaassql.manager.provider import Provider
 from conpaassql.manager.store import open_store
+from conpaassql.pki import Authority
 from conpaassql.settings import ManagerSettings
 from conpaassql.web import app as web
 from conpaassql.web import auth
@@ -45,7 +46,9 @@ def manager_main(arguments: list[str] | None = None) -> int:
     overrides = {"address": given.address, "port": given.port}
     try:
         found = settings.load_manager(given.config, {key: value for key, value in overrides.items() if value})
+        os.umask(0o077)
         if given.check:
+            _driver(found)
             print("The configuration is right.")
             return 0
         set_up_logging(found.manager.logfile)
@@ -80,28 +83,23 @@ class Service:
 def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[Service]:
     """Build a manager and start its loop; everything is closed at the end."""
     os.umask(0o077)
-    state = found.manager.state_dir
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        _lock(state, stack)
+        with _blamed("state_dir", found.manager.state_dir):
+            files = _open_state(found, stack)
+        driver = _driver(found)
         bound = httpd.listen(found.manager.address, found.manager.port)
         stack.callback(bound.close)
-        authority = pki.open_authority(state, found.manager.name)
-        addresses = tuple(dict.fromkeys((found.manager.address, found.manager.public_address)))
-        certificate, key = pki.open_identity(state, "manager", authority, addresses)
-        token = auth.open_token(state)
-        credentials = Credentials(ca=state / "ca.pem", certificate=certificate, key=key)
-        loop = Loop(on_step)
-        store = open_store(state / "store.sqlite")
+        store = open_store(found.manager.state_dir / "store.sqlite")
         stack.callback(store.close)
+        loop = Loop(on_step)
         manager = Manager(
             settings=found,
             store=store,
             looks=Looks(),
-            agents=CurlAgents(credentials),
-            provider=Provider(iaas.load(found.iaas.driver, found.iaas.options, found.manager.name), time.monotonic),
-            authority=authority,
-            join_key=_join_key(state),
+            agents=CurlAgents(files.credentials),
+            provider=Provider(driver, time.monotonic),
+            authority=files.authority,
+            join_key=files.join_key,
             numbers=order_numbers(store.start(datetime.now(UTC))),
             now=lambda: datetime.now(UTC),
             wake=loop.wake,
@@ -109,12 +107,65 @@ def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[S
         stack.callback(manager.agents.close)
         if found.manager.find_existing_agents:
             adopt.adopt(manager)
-        guard = auth.Guard(hashlib.sha256(token.encode()).digest() if found.manager.auth == "token" else None)
-        tls = Tls(certificate=certificate, key=key) if found.manager.use_tls else None
+        guard = auth.Guard(hashlib.sha256(files.token.encode()).digest() if found.manager.auth == "token" else None)
+        identity = Tls(certificate=files.credentials.certificate, key=files.credentials.key)
+        tls = identity if found.manager.use_tls else None
         stack.enter_context(_announced(found))
         loop.start(manager)
         stack.callback(loop.stop)
         yield Service(manager, HttpServer(web.app(manager, guard), bound, tls))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StateFiles:
+    """What the state directory holds beside the store."""
+
+    authority: Authority
+    credentials: Credentials
+    token: str = field(repr=False)
+    join_key: bytes = field(repr=False)
+
+
+def _open_state(found: ManagerSettings, stack: ExitStack) -> _StateFiles:
+    """Lock the state directory and read its files, made where they are absent."""
+    state = found.manager.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _lock(state, stack)
+    authority = pki.open_authority(state, found.manager.name)
+    addresses = tuple(dict.fromkeys((found.manager.address, found.manager.public_address)))
+    certificate, key = pki.open_identity(state, "manager", authority, addresses)
+    pki.write_private(state / "url", f"{found.manager.public_url}\n".encode())
+    return _StateFiles(
+        authority=authority,
+        credentials=Credentials(ca=state / "ca.pem", certificate=certificate, key=key),
+        token=auth.open_token(state),
+        join_key=_join_key(state),
+    )
+
+
+def _driver(found: ManagerSettings) -> iaas.Driver:
+    """Return the driver; before that, fill the VM template once, so that no node is asked for in vain.
+
+    Raises:
+        ConfigError: the template or an option of the driver is wrong.
+    """
+    template = found.template
+    try:
+        render.vm_template(template, {**template.values(), "NAME": f"{template.name}-1"})
+    except ConfigError as exc:
+        section, key = "onevm_agent_template", "FILENAME"
+        raise ConfigError(f"[{section}] {key}: {exc.says}", section=section, key=key) from exc
+    return iaas.load(found.iaas.driver, found.iaas.options, found.manager.name)
+
+
+@contextmanager
+def _blamed(key: str, path: Path) -> Iterator[None]:
+    """Name the option of [manager] whose file or directory cannot be used."""
+    try:
+        yield
+    except OSError as exc:
+        says = f"[manager] {key} = {path}: {exc.filename or path}: {exc.strerror}; choose another, or mend that."
+        raise ConfigError(says, section="manager", key=key) from exc
 
 
 def set_up_logging(file: Path | None) -> None:
@@ -122,7 +173,8 @@ def set_up_logging(file: Path | None) -> None:
     logging.Formatter.converter = time.gmtime
     handler: logging.Handler = logging.StreamHandler()
     if file:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with _blamed("logfile", file):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         handler = logging.StreamHandler(os.fdopen(descriptor, "a", encoding="utf-8"))
     logging.basicConfig(
         level=logging.INFO,
@@ -138,7 +190,7 @@ def _lock(state: Path, stack: ExitStack) -> None:
     file = stack.enter_context((state / "lock").open("w"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
+    except BlockingIOError as exc:
         raise Conflict(f"Another manager runs on {state}; stop it, or configure another state_dir.") from exc
 
 
@@ -155,16 +207,27 @@ def _announced(found: ManagerSettings) -> Iterator[None]:
 
     A link to the state directory, so that no secret is stored twice.
     """
-    folder = Path.home() / ".conpaassql"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link = folder / f"{found.manager.address}_{found.manager.port}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(found.manager.state_dir.resolve())
+    state = found.manager.state_dir.resolve()
+    link: Path | None = None
+    try:
+        link = _link(f"{found.manager.address}_{found.manager.port}", state)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: this user has no home
+        log.warning("clients have to be told where %s is: %s", state, exc)
     try:
         yield
     finally:
-        if link.is_symlink() and link.readlink() == found.manager.state_dir.resolve():
-            link.unlink()
+        with suppress(OSError):
+            if link and link.is_symlink() and link.readlink() == state:
+                link.unlink()
+
+
+def _link(name: str, state: Path) -> Path:
+    folder = Path.home() / ".conpaassql"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = folder / name
+    link.unlink(missing_ok=True)
+    link.symlink_to(state)
+    return link
 
 
 if __name__ == "__main__":

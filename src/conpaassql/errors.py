@@ -5,6 +5,7 @@
     |   +-- ConfigError        400        a configuration file is wrong; names file, section, key
     |   +-- TooLarge           413        the body is over the configured limit
     |   +-- UnsupportedType    415        the body is of a content type that is not understood
+    |   +-- SqlError           400        the database server refused a statement of yours
     +-- Unauthorized           401        no login, or a wrong one
     +-- Forbidden              403        the login may not do this
     +-- NotFound               404        no such cluster, node, user, database or job
@@ -63,6 +64,12 @@ class UnsupportedType(Invalid):
     """The body is of a content type that is not understood."""
 
     code, status = "unsupported-type", 415
+
+
+class SqlError(Invalid):
+    """The database server refused a statement of yours; ``details`` hold its ``errno`` and the ``line``."""
+
+    code = "sql"
 
 
 class Unauthorized(Error):

@@ -99,7 +99,14 @@ _MANAGER = (
         "Store, keys and certificates. Empty: /var/lib/conpaassql for root, else ~/.local/state/conpaassql.",
     ),
     _choice("manager", "auth", "Who may call: holders of a token, or (on loopback only) everybody.", "token", "none"),
-    _choice("manager", "tls", "HTTPS; auto: on unless the address is a loopback address.", "auto", "on", "off"),
+    _choice(
+        "manager",
+        "tls",
+        "HTTPS; auto: on unless the address is a loopback address. Off is for loopback only.",
+        "auto",
+        "on",
+        "off",
+    ),
     _text("manager", "public_address", "The manager's address as agents see it. Empty: address."),
     Option(
         section="manager",

@@ -106,12 +106,13 @@ class Authority:
         """
         issuer = x509.load_pem_x509_certificate(self.certificate_pem)
         now = datetime.now(UTC)
+        public_key = _checked_request(request_pem).public_key()
         names = [_general_name(address) for address in addresses]
         builder = (
             x509.CertificateBuilder()
             .subject_name(identity.x509_name())
             .issuer_name(issuer.subject)
-            .public_key(_checked_request(request_pem).public_key())
+            .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _CLOCK_SKEW)
             .not_valid_after(now + LEAF_LIFE)
@@ -120,6 +121,9 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(_issued_by(self.key_pem), critical=False)
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -147,6 +151,8 @@ def new_authority(name: str) -> Authority:
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     return Authority(key_pem, certificate.public_bytes(serialization.Encoding.PEM))
@@ -181,6 +187,25 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what a key is for; the strict check, Python's default from 3.13 on, wants to be told."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _issued_by(key_pem: bytes) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(_private(key_pem).public_key())
 
 
 def _private(key_pem: bytes) -> ec.EllipticCurvePrivateKey:

@@ -17,6 +17,7 @@ from conpaassql.model import Address
 
 AGENT_PORT = 60000
 MYSQL_PORT = 3306
+REPLICA_ACCOUNT_PREFIX = "conpaassql_repl_"  # followed by the number of the node that it lets in
 
 
 class Data(StrEnum):

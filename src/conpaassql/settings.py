@@ -153,6 +153,7 @@ def parse_manager(
     chosen = {key.upper(): value for key, value in given.get("iaas", {}).items() if key != "driver"}
     chosen["LOCAL_ROOT"] = chosen.get("LOCAL_ROOT") or str(manager.state_dir / "local")
     template = Template(**values["onevm_agent_template"])
+    _check_name(template.name, _option(options.MANAGER, "onevm_agent_template", "NAME"), file)
     return ManagerSettings(
         iaas=Iaas(driver=driver, options=chosen), manager=manager, template=_completed(template, chosen)
     )
@@ -183,7 +184,18 @@ def _manager(values: dict[str, Any], file: str) -> Manager:
     if manager.auth == "none" and not is_loopback(manager.address):
         option = _option(options.MANAGER, "manager", "auth")
         _wrong(file, option, f"none is refused on {manager.address}; use token, or listen on 127.0.0.1")
+    if manager.tls == "off" and not is_loopback(manager.address):
+        option = _option(options.MANAGER, "manager", "tls")
+        _wrong(file, option, f"off is refused on {manager.address}, as tokens would travel open; use auto")
+    _check_name(manager.name, _option(options.MANAGER, "manager", "name"), file)
     return manager
+
+
+def _check_name(name: str, option: Option, file: str) -> None:
+    """Refuse what cannot be a part of a VM's name and of a directory's in every cloud."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", name):
+        says = f"{name!r} cannot name VMs; use at most 41 letters, digits, points, dashes and low lines"
+        _wrong(file, option, f"{says}, a letter or digit first")
 
 
 def _state_dir() -> Path:

@@ -431,6 +431,36 @@ class TestLoopback:
         loopback.release("127.42.9.1", one, book)
         loopback.hold("127.42.9.1", two, book)
 
+    @pytest.mark.parametrize("trap", ["symbolic", "hard", "pipe", "folder"])
+    def test_a_note_is_a_trap(self, tmp_path: Path, trap: str) -> None:
+        """A note made by somebody who wants another file written over."""
+        book, victim = tmp_path / "book", tmp_path / "victim"
+        book.mkdir()
+        victim.write_text("/gone")
+        note = book / "127.42.9.1"
+        match trap:
+            case "symbolic":
+                note.symlink_to(victim)
+            case "hard":
+                note.hardlink_to(victim)
+            case "pipe":
+                os.mkfifo(note)
+            case _:
+                note.mkdir()
+        with pytest.raises(IaasError):
+            loopback.hold("127.42.9.1", tmp_path, book)
+        loopback.release("127.42.9.1", Path("/gone"), book)
+        assert victim.read_text() == "/gone"
+        assert os.path.lexists(note)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+    def test_a_book_of_somebody_else(self, tmp_path: Path) -> None:
+        book = tmp_path / "book"
+        book.mkdir()
+        os.chown(book, 12345, -1)
+        with pytest.raises(IaasError, match="12345"):
+            loopback.hold("127.42.9.1", tmp_path, book)
+
 
 def creation(tmp_path: Path, *, ready: bool = False) -> list[str]:
     """The command line of another process that creates a-1."""

@@ -19,6 +19,8 @@ TEXT = (
 )
 SECRET = st.lists(WORD, max_size=4).map(" ".join)
 
+NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True)
+
 
 def value(option: Option) -> st.SearchStrategy[object]:
     """Values of an option, as the settings hold them."""
@@ -49,7 +51,17 @@ def filled(table: tuple[Option, ...], **fixed: st.SearchStrategy[object]) -> st.
     return st.fixed_dictionaries({option.key: fixed.get(option.key, value(option)) for option in table})
 
 
-@given(filled(MANAGER, auth=st.just("token"), DRIVER=st.just("LOCAL"), LOCAL_ROOT=st.just("/r")))
+FIXED = {
+    "auth": st.just("token"),
+    "tls": st.sampled_from(["auto", "on"]),
+    "DRIVER": st.just("LOCAL"),
+    "LOCAL_ROOT": st.just("/r"),
+    "name": NAME,
+    "NAME": NAME,
+}
+
+
+@given(filled(MANAGER, **FIXED))
 def test_manager(values: dict[str, object]) -> None:
     got = parse_manager(ini(MANAGER, values))
     for option in MANAGER:

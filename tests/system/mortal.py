@@ -1,9 +1,8 @@
-"""A manager that kills itself, as SIGKILL does, at the n-th point of its loop.
+"""A manager that kills itself, as SIGKILL does, before or after a given step of its loop.
 
-A point is the moment before or after a step.  Usage: mortal.py N -c manager.ini
+Usage: mortal.py before:CreateVm -c manager.ini
 """
 
-import itertools
 import os
 import signal
 import sys
@@ -14,14 +13,13 @@ from conpaassql.cluster.steps import Step
 
 
 def main() -> None:
-    """Run the manager; die at the point."""
-    fatal = int(sys.argv[1])
-    points = itertools.count()
+    """Run the manager; die at the step."""
+    fatal = sys.argv[1]
     found = settings.load_manager(Path(sys.argv[3]))
     cli.set_up_logging(found.manager.logfile)
 
     def on_step(when: str, step: Step) -> None:
-        if next(points) == fatal:
+        if f"{when}:{type(step).__name__}" == fatal:
             print(f"killed {when} {step}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -58,7 +58,7 @@ def put_user(node: Node, request: PutUser) -> Empty:
     if not _HOST.fullmatch(request.host):
         raise Invalid(f"{request.host!r} is not a host. Use an address, a name, or a pattern such as 10.0.% or %.")
     for name in request.databases:
-        _check_database(name)
+        check_database(name)
     who = (request.username, request.host)
     with _primary(node, request.term) as session:
         if absent := sorted(set(request.databases) - set(_databases(session))):
@@ -70,21 +70,25 @@ def put_user(node: Node, request: PutUser) -> Empty:
         for name in sorted(held - wanted):
             _revoke(session, who, name)
         for name in sorted(wanted - held):
-            session.run("GRANT ALL PRIVILEGES ON %s.* TO %s@%s", _pattern(name), *who)
+            session.run("GRANT ALL PRIVILEGES ON %s.* TO %s@%s", pattern(name), *who)
     return Empty()
 
 
 def drop_user(node: Node, request: DropUser) -> Empty:
-    """Remove a user at every host and cut its connections; absent is fine.
+    """Remove a user at every host and cut its connections.
 
     Raises:
+        NotFound: there is no such user (its connections are cut all the same).
         Invalid, Forbidden, Conflict, MysqlError, StaleTerm: as ``put_user``.
     """
     _check_user(node, request.username)
     with _primary(node, request.term) as session:
-        for host in _hosts(session, request.username):
+        hosts = _hosts(session, request.username)
+        for host in hosts:
             session.run("DROP USER %s@%s", request.username, host)
         session.run("KILL CONNECTION USER %s", request.username)
+    if not hosts:
+        raise NotFound(f"There is no user {request.username!r}. Look at the list.", username=request.username)
     return Empty()
 
 
@@ -133,7 +137,7 @@ def create_database(node: Node, request: Database) -> Empty:
         Invalid: such a name cannot be; Forbidden: it is the server's own.
         Conflict, MysqlError, StaleTerm: as ``put_user``.
     """
-    _check_database(request.name)
+    check_database(request.name)
     with _primary(node, request.term) as session:
         if request.name not in _databases(session):
             session.run("CREATE DATABASE IF NOT EXISTS %s", Name(request.name))
@@ -142,18 +146,22 @@ def create_database(node: Node, request: Database) -> Empty:
 
 
 def drop_database(node: Node, request: Database) -> Empty:
-    """Remove a database with all rights on it; absent is fine.
+    """Remove a database with all rights on it.
 
     Raises:
+        NotFound: there is no such database (rights that were left behind are removed all the same).
         Invalid, Forbidden, Conflict, MysqlError, StaleTerm: as ``create_database``.
     """
-    _check_database(request.name)
+    check_database(request.name)
     with _primary(node, request.term, read_timeout_s=50.0) as session:
-        if request.name in _databases(session):
+        there = request.name in _databases(session)
+        if there:
             session.run("DROP DATABASE IF EXISTS %s", Name(request.name))
         # Rights outlive a database, and would open a later one of the same name.
-        for user, host in session.rows("SELECT User, Host FROM mysql.db WHERE Db=%s", str(_pattern(request.name))):
+        for user, host in session.rows("SELECT User, Host FROM mysql.db WHERE Db=%s", str(pattern(request.name))):
             _revoke(session, (user, host), request.name)
+    if not there:
+        raise NotFound(f"There is no database {request.name!r}. Look at the list.", database=request.name)
     return Empty()
 
 
@@ -203,7 +211,7 @@ def grant_all_databases(session: Session) -> None:
     """
     _ensure_role(session)
     for name in sorted(set(_databases(session)) - _granted(session, (ROLE, ""))):
-        session.run("GRANT ALL PRIVILEGES ON %s.* TO %s", _pattern(name), Name(ROLE))
+        session.run("GRANT ALL PRIVILEGES ON %s.* TO %s", pattern(name), Name(ROLE))
 
 
 @contextmanager
@@ -231,7 +239,12 @@ def _check_user(node: Node, username: str) -> None:
         raise Forbidden(f"The user {username!r} is the server's own. Use another name.", username=username)
 
 
-def _check_database(name: str) -> None:
+def check_database(name: str) -> None:
+    """Make sure that a tenant may have a database of this name.
+
+    Raises:
+        Invalid: it cannot be; Forbidden: it is the server's own.
+    """
     _check_text("database name", name, _DATABASE_LENGTH)
     if name.casefold().startswith("#mysql50#"):  # the server takes the rest as the bare name of a directory
         raise Invalid(f"{name!r} cannot be the name of a database. Use another beginning.")
@@ -312,11 +325,11 @@ def _granted(session: Session, who: tuple[str, str]) -> set[str]:
 def _revoke(session: Session, who: tuple[str, str], database: str) -> None:
     user, host = who
     if host:
-        session.run("REVOKE ALL PRIVILEGES ON %s.* FROM %s@%s", _pattern(database), user, host)
+        session.run("REVOKE ALL PRIVILEGES ON %s.* FROM %s@%s", pattern(database), user, host)
     else:  # a role
-        session.run("REVOKE ALL PRIVILEGES ON %s.* FROM %s", _pattern(database), Name(user))
+        session.run("REVOKE ALL PRIVILEGES ON %s.* FROM %s", pattern(database), Name(user))
 
 
-def _pattern(name: str) -> Name:
+def pattern(name: str) -> Name:
     """Return a database's name as grants want it, where ``_`` and ``%`` would match other names too."""
     return Name(re.sub(r"([\\_%])", r"\\\1", name))

@@ -30,6 +30,7 @@ _LOG_COPY_INTERVAL_MS = 50
 _THREADS = 2
 _IDLE_S = 60.0  # mbstream and mariadb-backup with nothing read or written
 _PREPARE_TIMEOUT_S = 6 * 3600.0
+_ORDERS_TIMEOUT_S = 120.0  # longer than any order takes
 # What the copy does not carry, or not whole.
 _NOT_COPIED = re.compile(r"ib_logfile\d+|ibtmp\d+|.*[-.]bin(log)?\.(\d+|index|state)|binlog\..*|aria_log\..*")
 _POSITION_FILES = ("mariadb_backup_binlog_info", "xtrabackup_binlog_info")
@@ -112,19 +113,26 @@ def _clone(node: Node, request: Clone, progress: Progress) -> str:
         position = position_of(layout.incoming)
         node.mysqld.write_my_cnf(request.my_cnf)
         progress.phase("syncing")
-        _persist(layout.incoming)
-        progress.check()
-        # In this order: an agent that dies in between finds no data, rather than data of unknown origin or position.
-        node.state.change(made_data=True, position=position)
-        layout.incoming.rename(layout.data)
+        data.persist(layout.incoming)
+        # No order comes between: one to start would start a second server on the same data.
+        with node.state.alone(_ORDERS_TIMEOUT_S):
+            progress.check()
+            progress.phase("starting")
+            _install(node, position)
     except OSError as exc:
         raise AgentError(f"The copy could not be written: {exc.strerror}. Look at the disk of this node.") from exc
     finally:
         _discard(layout.incoming)
-    progress.phase("starting")
+    return f"Copied {received} from node {request.source.node} at {position or 'the beginning'}."
+
+
+def _install(node: Node, position: str) -> None:
+    """Make the copy this node's data, and start it."""
+    # In this order: an agent that dies in between finds no data, rather than data of unknown origin or position.
+    node.state.change(made_data=True, position=position)
+    node.layout.incoming.rename(node.layout.data)
     _first_start(node)
     node.state.change(running=True, failures=0, says="")
-    return f"Copied {received} from node {request.source.node} at {position or 'the beginning'}."
 
 
 def _discard(folder: Path) -> None:
@@ -216,14 +224,3 @@ def _roll_back_prepared(layout: Layout) -> None:
     ]
     with programs.started(command, layout.root / "tmp") as boot:
         boot.finish(data.START_TIMEOUT_S)
-
-
-def _persist(folder: Path) -> None:
-    """Have every file on the disk.  mbstream leaves that to the kernel, and the server believes its pages."""
-    for parent, _, names in os.walk(folder):
-        for path in (Path(parent), *(Path(parent) / name for name in names)):
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)

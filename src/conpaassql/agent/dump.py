@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from conpaassql.agent import accounts, programs
-from conpaassql.agent.flavour import MARIADB
-from conpaassql.agent.mysqld import Name, Session, native_hash
+from conpaassql.agent.mysqld import Session, native_hash
 from conpaassql.agent.node import Node
-from conpaassql.agent.replication import expect_primary
+from conpaassql.agent.replication import LOADER, expect_primary
 from conpaassql.agent.state import replace_file
-from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound
+from conpaassql.errors import Conflict, Error, MysqlError, NotFound, SqlError
 from conpaassql.protocol import Dump, Empty, Order
 
 _DUMP_IDLE_S = 60.0
 _LOAD_IDLE_S = 3600.0  # one statement may build an index over a large table
-LOADER = f"{accounts.OWN_PREFIX}load"
 _LONGEST_HEAD_BYTES = 1 << 16  # of a line that we have to read; longer ones are rows
 
 _NAME = rb"(?:`((?:[^`]|``)+)`|([0-9A-Za-z_$]+))"
@@ -31,6 +29,9 @@ _DEFINER = re.compile(
     rb"(CREATE\s+|/\*!\d{5}\s+(?:CREATE\s*\*/\s*/\*!\d{5}\s+)?)DEFINER\s*=\s*" + _QUOTED + rb"(?:@" + _QUOTED + rb")?",
     re.IGNORECASE,
 )
+# Not the dump's fault: no room, no memory, being stopped or killed, not the primary, a lock or a time limit.
+_SERVERS_FAULT = frozenset({1021, 1037, 1038, 1041, 1053, 1114, 1205, 1206, 1213, 1317, 1836, 1927, 1969})
+_CLIENTS_FAULT = range(2000, 3000)  # the connection
 _SERVER_SAID = re.compile(r"ERROR (\d+) \(\w+\) at line (\d+)[^:]*: (.*)", re.DOTALL)
 
 
@@ -77,14 +78,13 @@ def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
     afterwards, which may do what tenants may, whoever its definer was.
 
     Raises:
-        Conflict: this node is not the primary, or a load is running.
-        Forbidden: the dump creates a database of the server's own.
-        MysqlError: a statement failed; details hold ``line`` and ``errno``.  Those before it have been run.
+        Conflict: this node is not the primary or ceased to be it meanwhile, or a load is running.
+        Forbidden, Invalid: the dump creates a database of the server's own, or of a name that cannot be.
+        SqlError: a statement failed; details hold ``line`` and ``errno``.  Those before it have been run.
+        MysqlError: the server failed, or went away; the same details where it said so.
         StaleTerm: see ``StateFile.accept``.
     """
-    node.state.accept(request.term)
-    with node.mysqld.change() as session:
-        expect_primary(session)
+    with node.state.order(request.term), _changing(node) as session:
         _prepare_loader(node, session)
     with _unlocked(node) as command, programs.started(command, node.layout.root / "tmp", reads=True) as client:
         try:
@@ -92,10 +92,25 @@ def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
                 client.write(piece, _LOAD_IDLE_S)
             client.finish(_LOAD_IDLE_S)
         except MysqlError as exc:
+            _expect_open(node)
             raise _located(exc, client.tail()) from exc
-    with node.mysqld.change() as session:
+    with _changing(node) as session:
         accounts.grant_all_databases(session)
     return Empty()
+
+
+def _expect_open(node: Node) -> None:
+    """Tell a load that was cut off by a change of roles from one that failed by itself.
+
+    Raises:
+        Conflict: this node is not the primary any more.
+        MysqlError: the server does not answer.
+    """
+    with node.mysqld.session() as session:
+        if session.rows("SELECT @@GLOBAL.read_only")[0][0]:
+            raise Conflict(
+                "The primary was changed while the dump was loaded. Its first statements have been run; load it again."
+            )
 
 
 def rewritten(chunks: Iterable[bytes], admit: Callable[[str], None]) -> Iterator[bytes]:
@@ -147,29 +162,39 @@ def _prepare_loader(node: Node, session: Session) -> None:
         session.run("CREATE USER %s@'localhost' IDENTIFIED BY PASSWORD %s ACCOUNT LOCK", LOADER, _random_hash())
     held = {row[0] for row in session.rows("SELECT Db FROM mysql.db WHERE User=%s AND Host='localhost'", LOADER)}
     for name in accounts.databases(node).databases:
-        if _pattern(name) not in held:
+        if accounts.pattern(name) not in held:
             _admit(session, name)
 
 
 def _admit(session: Session, database: str) -> None:
-    """Let the account that loads into a database, which may be about to be created.
-
-    Raises:
-        Forbidden: it is the server's own.
-    """
-    if database.casefold() in MARIADB.system_databases:
-        raise Forbidden(f"The dump creates the database {database!r}, which is the server's own.", database=database)
-    session.run("GRANT ALL PRIVILEGES ON %s.* TO %s@'localhost'", _pattern(database), LOADER)
+    """Let the account that loads into a database, which may be about to be created."""
+    session.run("GRANT ALL PRIVILEGES ON %s.* TO %s@'localhost'", accounts.pattern(database), LOADER)
 
 
 def _admit_new(node: Node, database: str) -> None:
-    with node.mysqld.change() as session:
+    """As ``_admit``, in the middle of a load.
+
+    Raises:
+        Invalid, Forbidden: no tenant may have a database of this name.
+        Conflict: the node has ceased to be the primary.
+    """
+    accounts.check_database(database)
+    with _changing(node) as session:
         _admit(session, database)
 
 
-def _pattern(database: str) -> Name:
-    """Return a database's name as grants want it, where ``_`` and ``%`` would match other names too."""
-    return Name(re.sub(r"([\\_%])", r"\\\1", database))
+@contextmanager
+def _changing(node: Node) -> Iterator[Session]:
+    """Change accounts on the primary; no order can close it meanwhile, so that none comes after the closing.
+
+    Not an order of the load's term: that may be over while this node takes writes as before.
+
+    Raises:
+        Conflict: the node has ceased to be the primary.
+    """
+    with node.state.alone(), node.mysqld.change() as session:
+        expect_primary(session)
+        yield session
 
 
 def _random_hash() -> str:
@@ -205,13 +230,14 @@ def _set_lock(node: Node, password_hash: str, lock: str) -> None:
         session.run(f"ALTER USER %s@'localhost' IDENTIFIED BY PASSWORD %s ACCOUNT {lock}", LOADER, password_hash)
 
 
-def _located(exc: MysqlError, said: str) -> MysqlError:
+def _located(exc: MysqlError, said: str) -> Error:
     """Return the error with the server's own words and the line of the dump, where it has them."""
     found = _SERVER_SAID.search(said)
     if not found:
         return exc
     errno, line, text = int(found[1]), int(found[2]), found[3].strip()
-    return MysqlError(
+    kind = MysqlError if errno in _SERVERS_FAULT or errno in _CLIENTS_FAULT else SqlError
+    return kind(
         f"Line {line} of the dump failed: {text} (error {errno}). The statements before it have been run.",
         line=line,
         errno=errno,

@@ -25,7 +25,7 @@ import MySQLdb.cursors
 from conpaassql.agent.flavour import Flavour, detect
 from conpaassql.agent.layout import Layout
 from conpaassql.agent.state import replace_file
-from conpaassql.errors import MysqlError
+from conpaassql.errors import AgentError, MysqlError
 
 CONNECT_TIMEOUT_S = 2.0
 _POLL_S = 0.002  # a server starts in about 0.1 s
@@ -123,7 +123,12 @@ class Mysqld:
         Raises:
             MysqlError: it died or did not accept in time; the sentence holds the end of its log.
         """
-        deadline = time.monotonic() + timeout_s
+        try:
+            self._start(time.monotonic() + timeout_s)
+        except OSError as exc:
+            raise MysqlError(f"mysqld cannot be started: {exc.strerror}. Look at the disk of this node.") from exc
+
+    def _start(self, deadline: float) -> None:
         log = self.layout.logs / "mysqld.log"
         for folder in (self.layout.run, self.layout.logs, *(self.layout.root / name for name in ("tmp", "files"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -252,7 +257,12 @@ class Mysqld:
             setsigmask=[],
             setsigdef=[signal.SIGPIPE],
         )
-        self._remember(pid)
+        try:
+            self._remember(pid)
+        except AgentError:
+            os.kill(pid, signal.SIGKILL)  # else nobody would know of it until it listens
+            os.waitpid(pid, 0)
+            raise
         return pid
 
     def _remember(self, pid: int) -> None:
@@ -270,7 +280,8 @@ class Mysqld:
         """Find a mysqld of which there is no note (the agent died between starting it and noting it)."""
         pid = _listener(self.layout.socket)
         if pid is not None:
-            self._remember(pid)
+            with suppress(AgentError):  # a full disk: it is found by its socket again
+                self._remember(pid)
         return pid
 
 

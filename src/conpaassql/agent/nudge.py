@@ -9,10 +9,11 @@ transaction on the primary released them within 20 ms).
 import logging
 
 from conpaassql.agent.node import Node
-from conpaassql.errors import MysqlError
+from conpaassql.errors import Error
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 2.0  # orders wait meanwhile
 _NOTHING = "DROP TABLE IF EXISTS mysql.conpaassql_nudge"  # written to the binary log although there is no such table
 
 
@@ -25,31 +26,34 @@ class Nudge:
     def look(self, node: Node) -> None:
         """Write an empty transaction when commits have waited since the last look though a replica could confirm.
 
-        Only on a server that takes writes: a closed primary must not move on any more.
+        Only on a server that takes writes: a closed primary must not move on any more.  So nothing
+        is looked at while an order is carried out, and no order begins between look and write.
 
         Raises:
             MysqlError: the server does not answer.
         """
-        if node.mysqld.pid() is None:
-            self._waited = False
-            return
-        with node.mysqld.session(read_timeout_s=2.0) as session:
-            rows = session.rows(
-                "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN "
-                "('RPL_SEMI_SYNC_MASTER_CLIENTS', 'RPL_SEMI_SYNC_MASTER_WAIT_SESSIONS')"
-            )
-            status = {name.upper(): int(value) for name, value in rows}
-            waiting = all(status.values()) and not session.rows("SELECT @@GLOBAL.read_only")[0][0]
-        if waiting and self._waited:
-            log.info("commits wait although a replica could confirm them; an empty transaction is written")
-            with node.mysqld.change(read_timeout_s=2.0) as session:
-                session.run(_NOTHING)
-        self._waited = waiting
+        with node.state.if_idle() as free:
+            if not free:
+                return
+            waiting = node.mysqld.pid() is not None and _waiting(node)
+            if waiting and self._waited:
+                log.info("commits wait although a replica could confirm them; an empty transaction is written")
+                with node.mysqld.change(_PATIENCE_S) as session:
+                    session.run(_NOTHING)
+            self._waited = waiting
+
+
+def _waiting(node: Node) -> bool:
+    # Not information_schema.GLOBAL_STATUS: that hangs while a CREATE USER waits for a confirmation.
+    with node.mysqld.session(_PATIENCE_S) as session:
+        status = dict(session.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'"))
+        can = all(int(status[f"Rpl_semi_sync_master_{name}"]) for name in ("clients", "wait_sessions"))
+        return can and not session.rows("SELECT @@GLOBAL.read_only")[0][0]
 
 
 def look_quietly(nudge: Nudge, node: Node) -> None:
-    """As ``Nudge.look``; a server that does not answer is somebody else's business."""
+    """As ``Nudge.look``; a server that does not answer, or a full disk, is somebody else's business."""
     try:
         nudge.look(node)
-    except MysqlError as exc:
+    except Error as exc:
         log.debug("no look at waiting commits: %s", exc.says)

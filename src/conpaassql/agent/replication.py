@@ -13,6 +13,7 @@ from conpaassql.agent.mysqld import Session, native_hash
 from conpaassql.agent.node import Node
 from conpaassql.errors import AgentError, Conflict, Invalid, MysqlError
 from conpaassql.protocol import (
+    REPLICA_ACCOUNT_PREFIX,
     Close,
     Empty,
     Follow,
@@ -25,9 +26,10 @@ from conpaassql.protocol import (
     SemiSync,
 )
 
-ACCOUNT_PREFIX = "conpaassql_repl_"
+LOADER = "conpaassql_load"  # runs dumps
 APPLY_TIMEOUT_S = 7.0  # below the caller's patience for these verbs
 _HEARTBEAT_S = 1.0
+_ADMIT_TIMEOUT_S, _ADMIT_LOOK_S = 2.0, 0.05
 # The largest there is (49 days): a shorter one ends in commits that nobody has confirmed.
 _PATIENCE_MS = 4294967295
 _NO_SUCH_THREAD = 1094
@@ -45,7 +47,7 @@ def account(node: Node) -> ReplicaAccount:
     except OSError as exc:
         raise AgentError("This node has no certificate yet. Enrol it first.") from exc
     return ReplicaAccount(
-        name=f"{ACCOUNT_PREFIX}{node.id}",
+        name=f"{REPLICA_ACCOUNT_PREFIX}{node.id}",
         password_hash=native_hash(node.state.read().account_password),
         subject=subject,
     )
@@ -103,7 +105,7 @@ def revoke(node: Node, request: Revoke) -> Empty:
         expect_primary(session)
         if unconfirmed(session):
             session.run("SET SESSION sql_log_bin=0")
-        if session.rows("SELECT 1 FROM mysql.global_priv WHERE User=%s AND Host='%%'", request.name):
+        if _known(session, request.name):
             session.run("DROP USER %s@'%%'", request.name)
         _kill(session, session.rows("SELECT ID FROM information_schema.PROCESSLIST WHERE USER=%s", request.name))
     return Empty()
@@ -156,6 +158,8 @@ def open_writes(node: Node, request: Open) -> Position:
             _stop_receiving(session, status, may_fail=False)
             session.run(session.flavour.stop_replica)
             session.run(session.flavour.forget_source)
+        elif node.state.read().position:  # a copy that never followed
+            _tell_position(session, node)
         _set(session, session.flavour.acknowledging_variable, False)
         _wait_for_confirmations(session, request.wait)
         session.run("SET GLOBAL read_only=0")
@@ -164,6 +168,8 @@ def open_writes(node: Node, request: Open) -> Position:
 
 def close_writes(node: Node, request: Close) -> Position:
     """Refuse writes, let running ones end, and cut every tenant's connection.
+
+    A dump that is being loaded is cut off first: it may hold its tables for minutes.
 
     Raises:
         Conflict: a write did not end within ``timeout_s``; the node takes writes as before.
@@ -175,6 +181,7 @@ def close_writes(node: Node, request: Close) -> Position:
         node.mysqld.session(read_timeout_s=patience_s + 5.0) as session,
     ):
         session.run("SET SESSION lock_wait_timeout=%s", patience_s)
+        _kill(session, session.rows("SELECT ID FROM information_schema.PROCESSLIST WHERE USER=%s", LOADER))
         try:
             session.run("SET GLOBAL read_only=1")
         except MysqlError as exc:
@@ -209,6 +216,28 @@ def replica_row(session: Session) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
+def admits(node: Node, number: int) -> bool:
+    """Return whether the manager lets node ``number`` read from this one; wait a little for the word of it.
+
+    That is so while the node's replica account is here.  It is made on the primary, and comes to
+    other nodes by replication.
+
+    Raises:
+        MysqlError: the server does not answer.
+    """
+    deadline = time.monotonic() + _ADMIT_TIMEOUT_S
+    with node.mysqld.session(_ADMIT_TIMEOUT_S) as session:
+        while not _known(session, f"{REPLICA_ACCOUNT_PREFIX}{number}"):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_ADMIT_LOOK_S)
+    return True
+
+
+def _known(session: Session, name: str) -> bool:
+    return bool(session.rows("SELECT 1 FROM mysql.global_priv WHERE User=%s AND Host='%%'", name))
+
+
 def expect_primary(session: Session) -> None:
     """Make sure that this server takes writes.
 
@@ -226,8 +255,10 @@ def unconfirmed(session: Session) -> bool:
 
 
 def _check_name(name: str) -> None:
-    if not name.startswith(ACCOUNT_PREFIX) or not name.removeprefix(ACCOUNT_PREFIX).isdecimal():
-        raise Invalid(f"{name!r} is not the name of a replica's account. Use {ACCOUNT_PREFIX}<number of the node>.")
+    if not name.startswith(REPLICA_ACCOUNT_PREFIX) or not name.removeprefix(REPLICA_ACCOUNT_PREFIX).isdecimal():
+        raise Invalid(
+            f"{name!r} is not the name of a replica's account. Use {REPLICA_ACCOUNT_PREFIX}<number of the node>."
+        )
 
 
 def _tell_position(session: Session, node: Node) -> None:
@@ -264,7 +295,7 @@ def _change_source(session: Session, node: Node, source: Peer) -> None:
         session.flavour.change_source,
         source.host,
         source.mysql_port,
-        f"{ACCOUNT_PREFIX}{node.id}",
+        f"{REPLICA_ACCOUNT_PREFIX}{node.id}",
         node.state.read().account_password,
         *(str(tls / name) for name in ("ca.pem", "node.pem", "node.key")),
         _HEARTBEAT_S,
@@ -359,7 +390,7 @@ def _tenants(session: Session, root_user: str) -> list[tuple[int]]:
         "SELECT ID FROM information_schema.PROCESSLIST WHERE USER NOT IN ('system user', 'event_scheduler', %s) "
         "AND USER NOT LIKE %s AND COMMAND NOT IN ('Binlog Dump', 'Daemon')",
         root_user,
-        ACCOUNT_PREFIX.replace("_", r"\_") + "%",
+        REPLICA_ACCOUNT_PREFIX.replace("_", r"\_") + "%",
     )
 
 

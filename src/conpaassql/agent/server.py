@@ -74,21 +74,25 @@ def _endpoint(verb: Verb, node: Node, cluster: str) -> Callable[[Request], Respo
     answer = {Shape.CALL: _answer_call, Shape.DOWNLOAD: _answer_download, Shape.UPLOAD: _answer_upload}[verb.shape]
 
     def endpoint(request: Request) -> Response:
-        _check_caller(request, verb, cluster)
+        _check_caller(request, verb, node, cluster)
         return answer(verb, node, request)
 
     return endpoint
 
 
-def _check_caller(request: Request, verb: Verb, cluster: str) -> None:
-    """Let the manager do everything, and nodes of this cluster what is meant for nodes."""
+def _check_caller(request: Request, verb: Verb, node: Node, cluster: str) -> None:
+    """Let the manager do everything, and nodes of this cluster what is meant for nodes.
+
+    A node that was removed keeps its certificate, but not its replica account.
+    """
     subject = httpd.peer(request)
     caller = pki.identity_of(subject.get("commonName", ""), subject.get("organizationalUnitName", ""))
     if caller == pki.MANAGER:
         return
-    if caller and caller.cluster == cluster and verb.caller is Caller.NODE:
-        return
-    raise Forbidden(f"The caller's certificate does not allow {verb.name}.", verb=verb.name)
+    if not caller or caller.node is None or caller.cluster != cluster or verb.caller is not Caller.NODE:
+        raise Forbidden(f"The caller's certificate does not allow {verb.name}.", verb=verb.name)
+    if not replication.admits(node, caller.node):
+        raise Forbidden(f"Node {caller.node} may not read from this one. Have it granted first.", verb=verb.name)
 
 
 def _answer_call(verb: Verb, node: Node, request: Request) -> Response:

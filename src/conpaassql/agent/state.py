@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,11 @@ class StateFile:
             return self._state
 
     def change(self, **changes: Any) -> State:
-        """Replace some fields, on disk before in memory; nothing is written when nothing changes."""
+        """Replace some fields, on disk before in memory; nothing is written when nothing changes.
+
+        Raises:
+            AgentError: the disk takes no more; nothing has changed.
+        """
         with self._fields:
             new = replace(self._state, **changes)
             if new != self._state:
@@ -106,6 +110,16 @@ class StateFile:
             self._orders.release()
 
     @contextmanager
+    def if_idle(self) -> Iterator[bool]:
+        """As ``alone``, without waiting: False when an order is being carried out."""
+        free = self._orders.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._orders.release()
+
+    @contextmanager
     def order(self, term: int, number: int = 0) -> Iterator[None]:
         """Carry out one order of ``term``, alone; a newer order cannot come in between.
 
@@ -118,18 +132,27 @@ class StateFile:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write ``path`` with mode 0600 so that after any crash either the old or the new text is there."""
+    """Write ``path`` with mode 0600 so that after any crash either the old or the new text is there.
+
+    Raises:
+        AgentError: it cannot be written; the old text is still there.
+    """
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(new, text)
         new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
+    except OSError as exc:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise AgentError(f"{path} cannot be written: {exc.strerror}. Look at the disk of this node.") from exc
+
+
+def _write(new: Path, text: str) -> None:
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _load(path: Path, node: int) -> State:

@@ -66,8 +66,12 @@ class Driver:
         self._root = Path(chosen["LOCAL_ROOT"]).absolute()
         self._home = self._root / owner
         self._script = Path(chosen["LOCAL_INIT"] or str(files("conpaassql.templates") / "vm" / "init.sh")).absolute()
-        with _translated():
+        try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            says = f"[iaas] LOCAL_ROOT = {self._root}: {exc.filename}: {exc.strerror}; choose another directory."
+            raise ConfigError(says, section="iaas", key="LOCAL_ROOT") from exc
+        with _translated():
             self._sweep()
 
     def create(self, spec: VmSpec) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,7 @@ Reply = TypeVar("Reply")
 
 CONNECT_TIMEOUT_S = 2.0
 FACTS_TIMEOUT_S = 1.5
+MOST_ANSWER_BYTES = 8 << 20
 
 
 class Agents(Protocol):
@@ -68,6 +70,12 @@ class _Transfer:
     curl: Any
     body: BytesIO = field(default_factory=BytesIO)
     future: "Future[tuple[int, bytes]]" = field(default_factory=Future)
+
+    def take(self, piece: bytes) -> int:
+        """Keep a piece of the answer; -1 ends the transfer: an agent must not fill the manager's memory."""
+        if self.body.tell() + len(piece) > MOST_ANSWER_BYTES:
+            return -1
+        return self.body.write(piece)
 
 
 class CurlAgents:
@@ -132,7 +140,7 @@ class CurlAgents:
         curl.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000))
         curl.setopt(pycurl.NOPROXY, "*")
         curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.WRITEFUNCTION, transfer.body.write)
+        curl.setopt(pycurl.WRITEFUNCTION, transfer.take)
         self._io.submit(transfer)
         return transfer
 
@@ -166,29 +174,37 @@ class _CurlThread:
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._timer_s: float | None = None
         self._new: queue.SimpleQueue[_Transfer | None] = queue.SimpleQueue()
         self._running: dict[Any, _Transfer] = {}
+        self._submitting = threading.Lock()  # nothing is put into the queue after its last reader has gone
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="agents", daemon=True)
         self._thread.start()
 
     def submit(self, transfer: _Transfer) -> None:
         """Start a transfer; its future gets (status, body) or pycurl.error."""
-        if self._closed:
-            raise Unavailable("The manager is stopping; ask again when it is back.")
-        self._new.put(transfer)
-        self._wake_out.send(b".")
+        with self._submitting:
+            if self._closed:
+                raise Unavailable("The manager does not talk to agents any more: it stops, or its log tells why.")
+            self._new.put(transfer)
+        self._wake()
 
     def close(self) -> None:
         """Give up what is under way and end the thread."""
-        self._closed = True
-        self._new.put(None)
-        self._wake_out.send(b".")
+        with self._submitting:
+            self._closed = True
+            self._new.put(None)
+        self._wake()
         self._thread.join(5)
         for end in (self._wake_in, self._wake_out):
             end.close()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # full: the thread has been told often enough
+            self._wake_out.send(b".")
 
     def _watch(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
         """Register what libcurl wants to know about a socket."""
@@ -209,6 +225,31 @@ class _CurlThread:
         self._timer_s = None if milliseconds < 0 else milliseconds / 1000
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as exc:
+            log.critical("no agent can be asked any more; start the manager again", exc_info=exc)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Tell everybody who waits, and everybody who comes later."""
+        with self._submitting:
+            self._closed = True
+        waiting = list(self._running.values())
+        with suppress(queue.Empty):
+            while True:
+                if transfer := self._new.get_nowait():
+                    waiting.append(transfer)
+        for transfer in waiting:
+            transfer.future.set_exception(pycurl.error(0, "the manager has stopped asking"))
+        with suppress(pycurl.error):
+            for curl in self._running:
+                self._multi.remove_handle(curl)
+            self._multi.close()
+        self._selector.close()
+
+    def _serve(self) -> None:
         while True:
             ready = self._selector.select(self._timer_s)
             if not ready:
@@ -220,13 +261,8 @@ class _CurlThread:
                 else:
                     self._multi.socket_action(key.fd, _curl_mask(mask))
             if not self._take_new():
-                break
+                return
             self._finish()
-        for transfer in self._running.values():
-            transfer.future.set_exception(pycurl.error(0, "the manager is stopping"))
-            self._multi.remove_handle(transfer.curl)
-        self._multi.close()
-        self._selector.close()
 
     def _take_new(self) -> bool:
         while True:

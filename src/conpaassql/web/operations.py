@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conpaassql.catalog import ROWS as OPERATIONS
+from conpaassql import catalog
 from conpaassql.catalog import Effect as Effect
-from conpaassql.catalog import Row as Operation
 from conpaassql.manager import queries, tenant, wishes
+
+Operation = catalog.Row
+OPERATIONS = catalog.ROWS
 
 # By the name of the row; each takes the manager and the parameters by name.
 CALLS: Mapping[str, Callable[..., Any]] = {
