@@ -1,7 +1,5 @@
 """Real nodes for tests: a directory, certificates, an option file and mariadbd on an address of its own."""
 
-import datetime
-import ipaddress
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,22 +9,18 @@ from pathlib import Path
 
 import MySQLdb
 import MySQLdb.connections
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from conpaassql import render
+from conpaassql import pki, render
 from conpaassql.agent import data
 from conpaassql.agent.layout import Layout
 from conpaassql.agent.mysqld import Mysqld
 from conpaassql.agent.node import Node
 from conpaassql.agent.state import StateFile
 from conpaassql.agent.tasks import Tasks
+from conpaassql.pki import Authority, Identity
 from conpaassql.protocol import Peer, Setup
 
 CLUSTER = "test"
-Key = ec.EllipticCurvePrivateKey
 
 
 def wait_for(holds: Callable[[], object], within_s: float = 10.0) -> None:
@@ -37,46 +31,19 @@ def wait_for(holds: Callable[[], object], within_s: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-class Authority:
-    """A certificate authority that lives as long as a test."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        basic = x509.BasicConstraints(ca=True, path_length=0)
-        builder = _builder(self._name, self._name, self._key).add_extension(basic, critical=True)
-        self._certificate = builder.sign(self._key, hashes.SHA256())
-
-    def equip(self, folder: Path, subject: str, address: str) -> None:
-        """Write ca.pem, node.pem, node.key and subject; ``subject`` looks like ``/O=a/OU=b/CN=c``."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        kinds = {"O": NameOID.ORGANIZATION_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME, "CN": NameOID.COMMON_NAME}
-        parts = [part.split("=", 1) for part in subject.strip("/").split("/")]
-        name = x509.Name([x509.NameAttribute(kinds[kind], value) for kind, value in parts])
-        san = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = _builder(name, self._name, key).add_extension(san, critical=False).add_extension(usage, False)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pem = serialization.Encoding.PEM
-        pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        (folder / "ca.pem").write_bytes(self._certificate.public_bytes(pem))
-        (folder / "node.pem").write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(pem))
-        (folder / "node.key").touch(mode=0o600)
-        (folder / "node.key").write_bytes(key.private_bytes(pem, pkcs8, plain))
-        (folder / "subject").write_text(f"{subject}\n")
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )
+def equip(layout: Layout, authority: Authority, identity: Identity) -> None:
+    """Give a node what enrolment gives it."""
+    layout.tls.mkdir(mode=0o700)
+    key = pki.new_key()
+    certificate = authority.sign(pki.signing_request(key, identity), identity, (layout.address,))
+    files = {
+        "node.key": key,
+        "node.pem": certificate,
+        "ca.pem": authority.certificate_pem,
+        "subject": identity.subject.encode(),
+    }
+    for name, content in files.items():
+        pki.write_private(layout.tls / name, content)
 
 
 def my_cnf(number: int, memory_mib: int = 256, options: Mapping[str, str] | None = None) -> str:
@@ -94,15 +61,14 @@ class Servers:
     root: Path
     prefix: str
     template: Path
-    authority: Authority = field(default_factory=Authority)
+    authority: Authority = field(default_factory=lambda: pki.new_authority("test"))
     nodes: list[Node] = field(default_factory=list)
 
     def make(self, number: int) -> Node:
         """Return a new node with an empty disk and certificates; no server runs."""
         layout = Layout(root=self.root / f"n{number}", address=f"{self.prefix}.{number}", template=self.template)
         layout.root.mkdir(mode=0o700)
-        subject = f"/O=conpaassql/OU={CLUSTER}/CN=node-{number}"
-        self.authority.equip(layout.tls, subject, layout.address)
+        equip(layout, self.authority, Identity(cluster=CLUSTER, node=number))
         return self.reborn(layout, number)
 
     def reborn(self, layout: Layout, number: int) -> Node:
@@ -138,7 +104,7 @@ def peer(node: Node) -> Peer:
 
 @contextmanager
 def tenant(
-    node: Node, username: str, password: str, database: str = "", timeout_s: int = 10
+    node: Node, username: str, password: str, database: str = "", timeout_s: int = 10, tls: str = "REQUIRED"
 ) -> Iterator[MySQLdb.connections.Connection]:
     """Connect as a tenant does: over TCP, with TLS."""
     connection = MySQLdb.connect(
@@ -150,7 +116,7 @@ def tenant(
         connect_timeout=2,
         read_timeout=timeout_s,
         charset="utf8mb4",
-        ssl_mode="REQUIRED",
+        ssl_mode=tls,
     )
     try:
         yield connection

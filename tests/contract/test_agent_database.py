@@ -12,13 +12,13 @@ import MySQLdb
 import pytest
 from servers import Servers, my_cnf, peer, servers, tenant, wait_for
 
-from conpaassql import gtid
+from conpaassql import agent_cli, gtid
 from conpaassql.agent import accounts, data, replication
 from conpaassql.agent.facts import facts
 from conpaassql.agent.mysqld import Mysqld, native_hash
 from conpaassql.agent.node import Node
 from conpaassql.agent.nudge import Nudge
-from conpaassql.errors import Conflict, Forbidden, Invalid, MysqlError, NotFound, StaleTerm, Unavailable
+from conpaassql.errors import AgentError, Conflict, Forbidden, Invalid, MysqlError, NotFound, StaleTerm, Unavailable
 from conpaassql.protocol import (
     Close,
     Data,
@@ -254,7 +254,9 @@ def test_counters_are_of_tenants_alone(made: Servers) -> None:
     node = primary(made)
     accounts.create_database(node, Database(term=0, name="app"))
     accounts.put_user(node, PutUser(term=0, username="joe", password="secret"))
-    assert server(node).counters.statements == 0
+    for _ in range(3):  # looking is not using
+        idle = server(node).counters
+        assert (idle.statements, idle.bytes_in, idle.bytes_out) == (0, 0, 0)
     sql(node, "CREATE TABLE t (a INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     with tenant(node, "joe", "secret", "app") as connection, pytest.raises(MySQLdb.Error):
         assert server(node).connections == 1
@@ -263,7 +265,9 @@ def test_counters_are_of_tenants_alone(made: Servers) -> None:
     assert seen.statements >= 3
     assert seen.errors == 1
     assert seen.busy_s > 0
-    assert seen.bytes_in > 0
+    assert 0 < seen.bytes_in < 2000
+    sql(node, "SELECT REPEAT('x', 100000)")
+    assert 100_000 < server(node).counters.bytes_out - seen.bytes_out < 102_000
 
 
 # Terms
@@ -707,8 +711,43 @@ def test_other_wrong_requests_are_refused(made: Servers) -> None:
             accounts.put_user(first, PutUser(term=0, username="joe", password="x", host=host))
     with pytest.raises(NotFound):
         accounts.set_password(first, SetPassword(term=0, username="joe", password="x"))
-    accounts.drop_user(first, DropUser(term=0, username="joe"))
-    accounts.drop_database(first, Database(term=0, name="app"))
+    with pytest.raises(NotFound):
+        accounts.drop_user(first, DropUser(term=0, username="joe"))
+    with pytest.raises(NotFound):
+        accounts.drop_database(first, Database(term=0, name="app"))
+
+
+def test_nobody_logs_in_in_clear(made: Servers) -> None:
+    first = primary(made)
+    accounts.put_user(first, PutUser(term=0, username="joe", password="secret"))
+    with tenant(first, "joe", "secret"):
+        pass
+    with pytest.raises(MySQLdb.Error), tenant(first, "joe", "secret", tls="DISABLED"):
+        pass
+
+
+def test_those_who_watch_survive_a_disk_that_takes_nothing(made: Servers) -> None:
+    node = made.ready(1)
+    folder = node.layout.state_file.parent
+    kill(node)
+    wait_for(lambda: node.mysqld.pid() is None)
+    gone = folder.with_name("gone")
+    folder.rename(gone)  # the nearest to a full disk that needs no mount
+    try:
+        stop = threading.Event()
+        watcher = threading.Thread(target=agent_cli._watch, args=(node, stop))
+        watcher.start()
+        watcher.join(1.2)
+        assert watcher.is_alive()
+        with pytest.raises(AgentError):
+            node.state.change(says="x")
+        stop.set()
+        watcher.join(10)
+    finally:
+        gone.rename(folder)
+    assert node.state.read().says == ""
+    data.watch(node)
+    assert facts(node).server is Server.RUNNING
 
 
 def test_a_replica_takes_no_changes(made: Servers) -> None:
@@ -759,6 +798,7 @@ def test_options_are_changed_all_or_none(made: Servers) -> None:
         "sync_binlog",
         "datadir",
         "local_infile",
+        "userstat",
     ):
         with pytest.raises(Forbidden):
             set_(**{name: "1"})
@@ -800,7 +840,8 @@ def test_an_order_that_was_held_up_is_refused(made: Servers) -> None:
     assert server(node).read_only
 
 
-def test_a_commit_that_was_passed_over_is_released(made: Servers) -> None:
+@pytest.mark.parametrize("statement", ["CREATE TABLE passed_over.t (i INT)", "CREATE USER passed_over"])
+def test_a_commit_that_was_passed_over_is_released(made: Servers, statement: str) -> None:
     """A replica received it before it was told to confirm; nobody writes after it; the nudge covers it."""
     one, two = primary(made), made.ready(2)
     attach(two, one)
@@ -810,7 +851,7 @@ def test_a_commit_that_was_passed_over_is_released(made: Servers) -> None:
 
     def commit() -> None:
         with one.mysqld.session(read_timeout_s=30) as session:
-            session.run("CREATE TABLE passed_over.t (i INT)")
+            session.run(statement)
 
     writer = threading.Thread(target=commit)
     writer.start()
@@ -822,11 +863,22 @@ def test_a_commit_that_was_passed_over_is_released(made: Servers) -> None:
     nudge.look(one)
     writer.join(0.5)
     assert writer.is_alive(), "it would have been released anyway"
+    with one.state.alone():
+        others_look(nudge, one)
+    writer.join(0.5)
+    assert writer.is_alive(), "it wrote in the middle of an order"
     nudge.look(one)
     writer.join(10)
     assert not writer.is_alive()
     assert status(one, "WAIT_SESSIONS") == 0
     wait_for(lambda: equal(two, one))
+
+
+def others_look(nudge: Nudge, node: Node) -> None:
+    """Look from another thread, as the lock on orders is the holder's to take again."""
+    thread = threading.Thread(target=nudge.look, args=(node,))
+    thread.start()
+    thread.join(10)
 
 
 def status(node: Node, name: str) -> int:

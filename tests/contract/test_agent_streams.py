@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -11,29 +12,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from servers import Servers, my_cnf, peer, servers, tenant, wait_for
+from servers import CLUSTER, Servers, equip, my_cnf, peer, servers, tenant, wait_for
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.routing import Route
 
 from conpaassql import httpd
-from conpaassql.agent import accounts, copy, data, digest, dump, logs, peers, programs, replication
+from conpaassql.agent import accounts, copy, data, digest, dump, logs, peers, programs, replication, server
 from conpaassql.agent.node import Node
-from conpaassql.errors import Conflict, Forbidden, MysqlError, NotFound, Unsupported
+from conpaassql.errors import Conflict, Forbidden, Invalid, MysqlError, NotFound, SqlError, Unsupported
 from conpaassql.gtid import contains
 from conpaassql.httpd import Stream
+from conpaassql.pki import Identity
 from conpaassql.protocol import (
     AGENT_PORT,
     Clone,
+    Close,
     Database,
     Dump,
     Empty,
     Follow,
     Grant,
     Lines,
+    Open,
     Order,
     Peer,
     PutUser,
+    Revoke,
     Setup,
     Task,
     TaskState,
@@ -62,13 +66,13 @@ def serving(node: Node, app: Starlette | None = None) -> Iterator[None]:
     tls = node.layout.tls
     files = httpd.Tls(certificate=tls / "node.pem", key=tls / "node.key", client_ca=tls / "ca.pem")
     bound = httpd.listen(node.layout.address, AGENT_PORT)
-    server = httpd.HttpServer(app or streaming(node), bound, files)
-    thread = threading.Thread(target=server.run)
+    listening = httpd.HttpServer(app or server.app(node, CLUSTER), bound, files)
+    thread = threading.Thread(target=listening.run)
     thread.start()
     try:
         yield
     finally:
-        server.stop()
+        listening.stop()
         thread.join(20)
         assert not thread.is_alive()
 
@@ -86,19 +90,6 @@ def disturbed(node: Node, after_bytes: int) -> Starlette:
                     raise MysqlError("the donor's disk is on fire")
 
     return Starlette(routes=[Route("/v1/copy", lambda _: Stream(broken()))])
-
-
-def streaming(node: Node) -> Starlette:
-    """Serve what agents ask of each other."""
-
-    def copying(_: Request) -> Stream:
-        return Stream(copy.copy(node), headers={"X-Total-Bytes": str(copy.copy_size(node))})
-
-    def digesting(_: Request) -> Stream:
-        return Stream(digest.digest(node))
-
-    endpoints = {"/v1/copy": copying, "/v1/digest": digesting}
-    return Starlette(routes=[Route(path, httpd.guarded(endpoint)) for path, endpoint in endpoints.items()])
 
 
 def children_named(word: str) -> list[int]:
@@ -148,15 +139,32 @@ def shop(node: Node) -> None:
         session.run("INSERT INTO shop.orders (what) SELECT MD5(seq) FROM seq_1_to_20000")
 
 
-def follow(node: Node, source: Node) -> None:
-    """Follow with the product's own verbs: the source lets the node in, where it takes changes; else it is known."""
+def let_in(node: Node, source: Node) -> None:
+    """Have the primary make the account of ``node``, and wait until ``source`` knows it."""
+    if source.mysqld.pid() is None:
+        return
     with source.mysqld.session() as session:
         writable = not session.rows("SELECT @@GLOBAL.read_only")[0][0]
-    primary = source if writable else PRIMARIES[node.layout.root.parent]
+    primary = source if writable else PRIMARIES.get(node.layout.root.parent)
+    if primary is None:  # nobody writes: as its own primary for a moment
+        open_for_a_moment(source, node)
+        return
     PRIMARIES[node.layout.root.parent] = primary
     replication.grant(primary, Grant(term=1, account=replication.account(node)))
-    if not writable:
-        wait_for(lambda: contains(executed(source), executed(primary)))
+    granted = executed(primary)
+    wait_for(lambda: contains(executed(source), granted))
+
+
+def open_for_a_moment(source: Node, node: Node) -> None:
+    with source.mysqld.session() as session:
+        session.run("SET GLOBAL read_only=0")
+        replication.grant(source, Grant(term=1, account=replication.account(node)))
+        session.run("SET GLOBAL read_only=1")
+
+
+def follow(node: Node, source: Node) -> None:
+    """Follow with the product's own verbs."""
+    let_in(node, source)
     replication.follow(node, Follow(term=1, source=peer(source), acknowledge=False))
 
 
@@ -179,6 +187,7 @@ def orders(node: Node) -> list[tuple]:
 
 
 def cloned(node: Node, source: Node) -> Task:
+    let_in(node, source)
     copy.clone(node, Clone(term=1, my_cnf=my_cnf(node.id), source=peer(source)))
     task = node.tasks.join(60)
     assert task is not None
@@ -228,6 +237,7 @@ def test_a_clone_that_breaks_off_leaves_nothing_and_can_be_ordered_again(made: S
 
 def test_the_donor_cleans_up_when_the_receiver_goes_away(made: Servers) -> None:
     one, two = made.ready(1), made.make(2)
+    let_in(two, one)
     with serving(one):
         with peers.download(two.layout.tls, peer(one), "copy") as stream:
             assert stream.readinto(memoryview(bytearray(1000))) == 1000
@@ -245,6 +255,46 @@ def test_an_agent_that_ends_takes_its_clone_with_it(made: Servers) -> None:
     assert not two.layout.incoming.exists()
 
 
+def test_a_copy_that_never_followed_knows_its_position_when_it_is_opened(made: Servers) -> None:
+    one, two = made.ready(1), made.make(2)
+    shop(one)
+    with serving(one):
+        assert cloned(two, one).state is TaskState.DONE
+    assert two.state.read().position
+    opened = replication.open_writes(two, Open(term=1, wait=False)).executed
+    assert contains(opened, executed(one))
+    assert two.state.read().position == ""
+    with two.mysqld.session() as session:
+        session.run("CREATE DATABASE after_it")
+    assert int(executed(two).split("-")[2]) == int(opened.split("-")[2]) + 1
+
+
+def test_orders_keep_off_a_copy_that_is_on_its_way(made: Servers) -> None:
+    """An empty database is not made into its place, and while it is put there no server is started on it."""
+    one, two = made.ready(1), made.make(2)
+    shop(one)
+    order = Setup(term=1, my_cnf=my_cnf(2))
+    let_in(two, one)
+    with serving(one):
+        with two.state.alone():
+            copy.clone(two, Clone(term=1, my_cnf=my_cnf(2), source=peer(one)))
+            wait_for(lambda: phase(two) == "syncing", 30)
+            with pytest.raises(Conflict):
+                data.initialise(two, order)
+            assert two.tasks.join(0.3) is not None
+            assert two.layout.incoming.exists()
+            assert not two.layout.data.exists()
+        task = two.tasks.join(60)
+    assert task is not None
+    assert task.state is TaskState.DONE, task.says
+    assert orders(two) == orders(one)
+
+
+def phase(node: Node) -> str:
+    task = node.tasks.current()
+    return task.phase if task else ""
+
+
 def test_files_of_others_are_never_cloned_over(made: Servers) -> None:
     one, two = made.ready(1), made.make(2)
     two.layout.data.mkdir()
@@ -259,7 +309,34 @@ def test_copying_from_a_node_without_a_server_is_refused_with_a_sentence(made: S
     with serving(one):
         task = cloned(two, one)
     assert task.state is TaskState.FAILED
-    assert "no running database" in task.says
+    assert "database server says" in task.says
+
+
+def refused(node: Node, source: Node, verb: str) -> None:
+    with pytest.raises(Forbidden), peers.download(node.layout.tls, peer(source), verb):
+        pass
+
+
+def test_only_nodes_that_the_manager_let_in_may_read(made: Servers) -> None:
+    """By the replica's account: it may arrive a moment later, and when it goes, the certificate is worth nothing."""
+    one, two = made.ready(1), made.make(2)
+    shop(one)
+    account = replication.account(two)
+    with serving(one):
+        for verb in ("copy", "digest"):
+            refused(two, one, verb)
+        later = threading.Timer(0.5, replication.grant, (one, Grant(term=1, account=account)))
+        later.start()
+        with peers.download(two.layout.tls, peer(one), "digest") as stream:
+            assert b"executed" in next(stream.lines())
+        later.join()
+        replication.revoke(one, Revoke(term=1, name=account.name))
+        refused(two, one, "copy")
+        stranger = made.make(3)
+        replication.grant(one, Grant(term=1, account=replication.account(stranger)))
+        shutil.rmtree(stranger.layout.tls)
+        equip(stranger.layout, made.authority, Identity(cluster="other", node=3))
+        refused(stranger, one, "copy")
 
 
 SCHEMA = """
@@ -349,7 +426,7 @@ def test_a_dump_cannot_do_more_than_its_tenant(shared: Node, attack: str) -> Non
     load(shared, "SELECT 1;")
     with shared.mysqld.session() as session:
         accounts_before = session.rows("SELECT COUNT(*) FROM mysql.global_priv")[0][0]
-    with pytest.raises((MysqlError, Forbidden)) as refused:
+    with pytest.raises((SqlError, Forbidden)) as refused:
         load(shared, attack.replace("@FILES@", str(files)) + "\nSELECT 1;\n")
     print(refused.value.says)
     assert [path.name for path in files.iterdir()] == ["in"]
@@ -367,8 +444,68 @@ def shared(template) -> Iterator[Node]:
         yield node
 
 
+def test_a_database_of_a_name_that_cannot_be_gets_no_grant(shared: Node) -> None:
+    with pytest.raises(Invalid):
+        load(shared, "CREATE DATABASE `#mysql50#x`;\n")
+    with shared.mysqld.session() as session:
+        assert session.rows("SELECT Db FROM mysql.db WHERE Db LIKE '%mysql50%'") == []
+
+
+@pytest.mark.parametrize(
+    ("errno", "kind"),
+    [(1064, SqlError), (1290, SqlError), (4025, SqlError), (1205, MysqlError), (1927, MysqlError), (2013, MysqlError)],
+)
+def test_a_statements_fault_is_told_from_the_servers(errno: int, kind: type[Exception]) -> None:
+    found = dump._located(MysqlError("it failed"), f"ERROR {errno} (42000) at line 7 in file: 'x': no")
+    assert type(found) is kind
+    assert found.details == {"line": 7, "errno": errno}
+
+
+def running_lock(node: Node) -> bool:
+    """Whether the loading client has done its INSERT (it sleeps, and is in the locked table's database)."""
+    with node.mysqld.session() as session:
+        return bool(
+            session.rows(
+                "SELECT 1 FROM information_schema.PROCESSLIST WHERE USER=%s AND COMMAND='Sleep' AND DB='first'",
+                replication.LOADER,
+            )
+        )
+
+
+def test_a_load_that_a_switchover_overtakes_ends_and_leaves_nothing_after_the_closing(made: Servers) -> None:
+    """Its client sits in the middle of a locked table, and its next line would need a grant."""
+    one = made.ready(1)
+    shop(one)
+    locked, closed = threading.Event(), threading.Event()
+    positions: list[str] = []
+
+    def chunks() -> Iterator[bytes]:
+        yield b"CREATE DATABASE first;\nUSE first;\nCREATE TABLE t (i INT);\nLOCK TABLES t WRITE;\n"
+        yield b"INSERT INTO t VALUES (1);\n"
+        wait_for(lambda: running_lock(one))
+        locked.set()
+        assert closed.wait(10)
+        yield b"CREATE DATABASE second;\n"
+
+    def close() -> None:
+        assert locked.wait(10)
+        positions.append(replication.close_writes(one, Close(term=2, number=1, timeout_s=1.0)).executed)
+        closed.set()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(Conflict):
+        dump.load(one, Order(term=1), chunks())
+    closer.join()
+    assert executed(one) == positions[0]
+    with one.mysqld.session() as session:
+        assert session.rows("SELECT Db FROM mysql.db WHERE Db='second'") == []
+    with pytest.raises(Conflict):
+        dump.load(one, Order(term=2), [b"SELECT 1;"])
+
+
 def test_an_error_in_a_dump_names_its_line_and_keeps_what_came_before(shared: Node) -> None:
-    with pytest.raises(MysqlError) as failed:
+    with pytest.raises(SqlError) as failed:
         load(shared, "CREATE DATABASE before_it;\n\nSELEKT 1;\nCREATE DATABASE after_it;\n")
     assert (failed.value.details["line"], failed.value.details["errno"]) == (3, 1064)
     assert "SELEKT" in failed.value.says

@@ -1,6 +1,8 @@
 """Keys and certificates: what is in them, and what is refused."""
 
 import ipaddress
+import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,32 @@ def test_a_certificate_of_a_node_signs_nothing(authority: Authority) -> None:
     assert constraints.critical
     assert not constraints.value.ca
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate_pem))
+
+
+def test_the_strict_check_is_passed_on_both_sides(authority: Authority, tmp_path: Path) -> None:
+    """Python's default from 3.13 on."""
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
+    ends = []
+    for side, who in ((ssl.PROTOCOL_TLS_SERVER, NODE), (ssl.PROTOCOL_TLS_CLIENT, MANAGER)):
+        key = pki.new_key()
+        (tmp_path / "pair.pem").write_bytes(
+            key + authority.sign(pki.signing_request(key, who), who, ("127.0.0.1", "::1"))
+        )
+        context = ssl.SSLContext(side)
+        context.load_cert_chain(tmp_path / "pair.pem")
+        context.load_verify_locations(tmp_path / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        ends.append(context)
+    sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = ends[0].wrap_bio(sent, received, server_side=True)
+    client = ends[1].wrap_bio(received, sent, server_hostname="127.0.0.1")
+    for _ in range(3):
+        for end in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert client.getpeercert()
+    assert server.getpeercert()
 
 
 def test_another_authority_did_not_sign_it(authority: Authority) -> None:

@@ -38,7 +38,7 @@ _DENIED = re.compile(
     r"|innodb_flush_log_at_trx_commit|innodb_doublewrite|innodb_.*_file_path|innodb_.*_dir|innodb_ft_.*_table"
     r"|event_scheduler|strict_password_validation|old_passwords|secure_auth|require_secure_transport|tls_.*|ssl_.*"
     r"|performance_schema.*|debug.*|wsrep_.*|enforce_storage_engine|default_password_lifetime|proxy_.*|system_.*"
-    r"|expire_logs_days|max_allowed_packet_for_.*|pseudo_.*|foreign_key_checks|unique_checks|innodb_force_.*"
+    r"|expire_logs_days|userstat|max_allowed_packet_for_.*|pseudo_.*|foreign_key_checks|unique_checks|innodb_force_.*"
     r"|innodb_read_only.*|binlog_format|aria_log_.*|aria_encrypt.*|encrypt_.*|extra_max_connections|feedback_.*"
 )
 _SERVER_ERRORS = range(1000, 2000)  # the server answered; from 2000 on it is the connection

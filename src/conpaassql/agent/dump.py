@@ -6,18 +6,20 @@ the tenants' databases and no others, in a client that knows no commands of its 
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from conpaassql.agent import accounts, programs
 from conpaassql.agent.mysqld import Session, native_hash
 from conpaassql.agent.node import Node
-from conpaassql.agent.replication import LOADER, expect_primary
+from conpaassql.agent.replication import LOADER, expect_primary, unconfirmed
 from conpaassql.agent.state import replace_file
-from conpaassql.errors import Conflict, Error, MysqlError, NotFound, SqlError
+from conpaassql.errors import Conflict, Error, MysqlError, NotFound, SqlError, Unavailable
 from conpaassql.protocol import Dump, Empty, Order
 
 _DUMP_IDLE_S = 60.0
+_COPY_TIMEOUT_S, _COPY_LOOK_S = 10.0, 0.05
 _LOAD_IDLE_S = 3600.0  # one statement may build an index over a large table
 _LONGEST_HEAD_BYTES = 1 << 16  # of a line that we have to read; longer ones are rows
 
@@ -32,7 +34,7 @@ _DEFINER = re.compile(
 # Not the dump's fault: no room, no memory, being stopped or killed, not the primary, a lock or a time limit.
 _SERVERS_FAULT = frozenset({1021, 1037, 1038, 1041, 1053, 1114, 1205, 1206, 1213, 1317, 1836, 1927, 1969})
 _CLIENTS_FAULT = range(2000, 3000)  # the connection
-_SERVER_SAID = re.compile(r"ERROR (\d+) \(\w+\) at line (\d+)[^:]*: (.*)", re.DOTALL)
+_SERVER_SAID = re.compile(r"ERROR (?:(\d+) \(\w+\) )?at line (\d+)[^:]*: (.*)", re.DOTALL)
 
 
 def dump(node: Node, request: Dump) -> Iterator[bytes]:
@@ -84,7 +86,8 @@ def load(node: Node, request: Order, chunks: Iterable[bytes]) -> Empty:
         MysqlError: the server failed, or went away; the same details where it said so.
         StaleTerm: see ``StateFile.accept``.
     """
-    with node.state.order(request.term), _changing(node) as session:
+    node.state.accept(request.term)
+    with _changing(node) as session:
         _prepare_loader(node, session)
     with _unlocked(node) as command, programs.started(command, node.layout.root / "tmp", reads=True) as client:
         try:
@@ -191,10 +194,26 @@ def _changing(node: Node) -> Iterator[Session]:
 
     Raises:
         Conflict: the node has ceased to be the primary.
+        Unavailable: no copy confirms writes, or another order takes too long.
     """
+    _await_copy(node)
     with node.state.alone(), node.mysqld.change() as session:
         expect_primary(session)
         yield session
+
+
+def _await_copy(node: Node) -> None:
+    """Wait for a copy to confirm writes, before orders are held off: it takes one of those to connect it.
+
+    Raises:
+        Unavailable: there is none for too long.
+    """
+    deadline = time.monotonic() + _COPY_TIMEOUT_S
+    with node.mysqld.session() as session:
+        while unconfirmed(session):
+            if time.monotonic() > deadline:
+                raise Unavailable("No copy confirms writes at the moment, so nothing can be loaded. Try again soon.")
+            time.sleep(_COPY_LOOK_S)
 
 
 def _random_hash() -> str:
@@ -235,10 +254,12 @@ def _located(exc: MysqlError, said: str) -> Error:
     found = _SERVER_SAID.search(said)
     if not found:
         return exc
-    errno, line, text = int(found[1]), int(found[2]), found[3].strip()
+    errno, line, text = int(found[1] or 0), int(found[2]), found[3].strip()
+    # Without a number it is the client that refused, as a command of its own in the dump.
     kind = MysqlError if errno in _SERVERS_FAULT or errno in _CLIENTS_FAULT else SqlError
+    said_no = f"{text} (error {errno})" if errno else text
     return kind(
-        f"Line {line} of the dump failed: {text} (error {errno}). The statements before it have been run.",
+        f"Line {line} of the dump failed: {said_no}. The statements before it have been run.",
         line=line,
         errno=errno,
     )

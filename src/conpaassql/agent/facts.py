@@ -34,8 +34,13 @@ _STATEMENTS = (
     "FROM performance_schema.events_statements_summary_by_user_by_event_name "
     f"WHERE USER NOT IN {_OURS} AND (EVENT_NAME LIKE 'statement/sql/%%' OR EVENT_NAME = 'statement/com/Execute')"
 )
+# Needs ``userstat``.
+_BYTES = (
+    "SELECT SUM(BYTES_RECEIVED), SUM(BYTES_SENT) FROM information_schema.USER_STATISTICS "  # noqa: S608 - a constant
+    f"WHERE USER NOT IN {_OURS}"
+)
 # Not information_schema.GLOBAL_STATUS: that hangs while a CREATE USER waits for a confirmation.
-_STATUS = ("Uptime", "Bytes_%", "Rpl_semi_sync_%")
+_STATUS = ("Uptime", "Rpl_semi_sync_%")
 _PICOSECONDS = 1e12
 
 
@@ -109,12 +114,13 @@ def _server(session: Session, root_user: str) -> ServerFacts:
 
 def _counters(session: Session, root_user: str, status: dict[str, str]) -> Counters:
     statements, errors, busy = (int(number or 0) for number in session.rows(_STATEMENTS, root_user)[0])
+    received, sent = (int(number or 0) for number in session.rows(_BYTES, root_user)[0])
     return Counters(
         statements=statements,
         errors=errors,
         busy_s=busy / _PICOSECONDS,
-        bytes_in=int(status["Bytes_received"]),
-        bytes_out=int(status["Bytes_sent"]),
+        bytes_in=received,
+        bytes_out=sent,
         uptime_s=float(status["Uptime"]),
     )
 

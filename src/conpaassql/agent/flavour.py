@@ -1,4 +1,4 @@
-"""Where MySQL and MariaDB differ, as data: SQL texts and capabilities."""
+"""Where MySQL and MariaDB differ, as data: SQL texts, and the names of what is the server's own."""
 
 from dataclasses import dataclass
 
@@ -25,9 +25,6 @@ class Flavour:
     patience_variable: str  # how long to wait for one, in milliseconds
     system_databases: frozenset[str]
     system_accounts: frozenset[str]
-    roles_by_default: bool  # a role can be made active without the client asking
-    counts_acknowledgements: bool  # a commit can wait for more than one replica
-    truncates_unacknowledged: bool  # an old primary can take back what nobody confirmed
 
 
 MARIADB = Flavour(
@@ -51,9 +48,6 @@ MARIADB = Flavour(
     patience_variable="rpl_semi_sync_master_timeout",
     system_databases=frozenset({"mysql", "sys", "information_schema", "performance_schema"}),
     system_accounts=frozenset({"", "root", "mysql", "mariadb.sys", "public"}),
-    roles_by_default=True,
-    counts_acknowledgements=False,
-    truncates_unacknowledged=True,
 )
 
 # Not yet driven by any verb: the statements that MySQL 8.4 and 9.x ask for in the same places.
@@ -78,9 +72,6 @@ MYSQL = Flavour(
     patience_variable="rpl_semi_sync_source_timeout",
     system_databases=frozenset({"mysql", "sys", "information_schema", "performance_schema"}),
     system_accounts=frozenset({"", "root", "mysql.sys", "mysql.session", "mysql.infoschema"}),
-    roles_by_default=True,
-    counts_acknowledgements=True,
-    truncates_unacknowledged=False,
 )
 
 
