@@ -1,6 +1,8 @@
 """Starting the manager: what is wrong is said by section and key, with status 78 and no traceback."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,16 @@ import pytest
 from conpaassql import cli
 
 INI = "[iaas]\nDRIVER = DUMMY\n[manager]\nport = {port}\n{manager}\n[onevm_agent_template]\n{template}\n"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """The manager takes over the root logger, with a stream that the test's end closes."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def started(tmp_path: Path, *arguments: str, manager: str = "", template: str = "") -> int:

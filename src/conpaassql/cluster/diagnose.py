@@ -7,7 +7,7 @@ other rows that hold go together, since each is about other nodes.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from conpaassql.cluster import cures, lifecycle, steps
+from conpaassql.cluster import cures, lifecycle
 from conpaassql.cluster.facts import Facts
 from conpaassql.cluster.steps import Step
 from conpaassql.model import ClusterGoal
@@ -213,8 +213,8 @@ _INTRODUCTION = """\
 # Diagnoses
 
 This page is written from the table of problems. `get_service_info` shows those that hold, down to the first that has
-to be dealt with before all others; the event log has each change of the first. They stand in the order of danger. Where the manager does something, it does so by itself; where the
-sentence tells you to do something, it waits for you.
+to be dealt with before all others; the event log has each change of the first. They stand in the order of danger.
+Where the manager does something, it does so by itself; where the sentence tells you to do something, it waits for you.
 
 | code | what it means |
 |---|---|

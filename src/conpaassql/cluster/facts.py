@@ -180,6 +180,13 @@ class Facts:
 
     @property
     def donor(self) -> Sight | None:
-        """Whom to copy from: a replica that follows and is idle, else the primary."""
+        """Whom to copy from: a replica that follows and is idle, else the primary.
+
+        While commits wait for nobody the newcomer's account is made on the primary alone, and a replica
+        would not let it in.
+        """
+        server = self.primary.server if self.primary else None
+        if server and server.waiting and not server.acknowledgers:
+            return self.primary
         replicas = [s for s in self.others if s.wanted and self.caught_up(s) and not s.working]
         return min(replicas, key=lambda sight: sight.id, default=self.primary)

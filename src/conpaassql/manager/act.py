@@ -90,7 +90,7 @@ def _forget(manager: Manager, facts: Facts, step: steps.Forget) -> None:
 
 def account_name(node: int) -> str:
     """Return the name of a node's replica account."""
-    return f"conpaassql_repl_{node}"
+    return f"{protocol.REPLICA_ACCOUNT_PREFIX}{node}"
 
 
 def my_cnf(manager: Manager, facts: Facts, sight: Sight) -> str:

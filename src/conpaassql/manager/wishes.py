@@ -159,7 +159,9 @@ def switch_over(manager: Manager, *, cluster: str, node: int) -> Accepted:
             raise Conflict(f"Job {running.id} is moving the primary's role already; wait for its end.", job=running.id)
         if snapshot.cluster.primary == node:
             return Accepted(answer, None)
-        _check_target(manager.looks.get(snapshot.cluster.id), node)
+        # In a cluster that was taken over a person may choose the primary; the loop checks that nothing is lost.
+        if snapshot.cluster.primary is not None or not snapshot.initialised:
+            _check_target(manager.looks.get(snapshot.cluster.id), node)
         job = _job(manager, snapshot, JobKind.SWITCHOVER, (node,), manager.settings.manager.switchover_deadline_s)
     return Accepted(answer, job.id)
 
