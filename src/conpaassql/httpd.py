@@ -33,6 +33,7 @@ from conpaassql.errors import Conflict, Error, Invalid, TooLarge
 log = logging.getLogger(__name__)
 
 Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 
 _PEER = "conpaassql.peer"
 _ABORT = "conpaassql.abort"
@@ -309,14 +310,19 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
     return Response(msgspec.json.encode(content), status, media_type=JSON_TYPE, headers=dict(headers or {}))
 
 
+def attempt(work: Callable[[], Made]) -> Made | Error:
+    """Return what ``work`` makes, or the error that it raised: the one place where any exception is caught."""
+    try:
+        return work()
+    except Exception as exc:
+        return as_error(exc)
+
+
 def guarded(endpoint: Callable[[Asked], Response]) -> Callable[[Asked], Response]:
-    """Turn what ``endpoint`` raises into an answer: the one place where any exception is caught."""
+    """Turn what ``endpoint`` raises into an answer."""
 
     def answer(asked: Asked) -> Response:
-        try:
-            return endpoint(asked)
-        except Exception as exc:
-            error = as_error(exc)
-            return json_response(error_body(error), error.status)
+        found = attempt(lambda: endpoint(asked))
+        return json_response(error_body(found), found.status) if isinstance(found, Error) else found
 
     return answer

@@ -39,7 +39,9 @@ def run(*, quick: bool) -> list[Figure]:
                 seconds, all_seconds = _product(home)
                 product.append(megabytes / seconds)
                 whole.append(all_seconds)
-                say(f"bare pipe {bare[-1]:.0f} MB/s, over TLS {product[-1]:.0f} MB/s, until it follows {all_seconds:.2f} s")
+                say(
+                    f"bare pipe {bare[-1]:.0f} MB/s, over TLS {product[-1]:.0f} MB/s, follows after {all_seconds:.2f} s"
+                )
             dump = megabytes / _dump(disk, home, folder)
             say(f"dump pipe {dump:.1f} MB/s")
     finally:

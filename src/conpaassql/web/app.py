@@ -128,10 +128,8 @@ class _Face:
         """Answer with a stream."""
         name = f"{call.values.get('cluster', 'default')}.sql"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        try:
-            return httpd.Stream(rpc.run(self._manager, call), "application/sql", headers)
-        except Exception as exc:  # noqa: BLE001
-            return _respond(rpc.failure(httpd.as_error(exc), call.id, strict=call.strict))
+        found = httpd.attempt(lambda: httpd.Stream(rpc.run(self._manager, call), "application/sql", headers))
+        return _respond(rpc.failure(found, call.id, strict=call.strict)) if isinstance(found, Error) else found
 
     def _upload(self, request: Request) -> Response:
         """Read a form whose last part is a file, and run the operation on the file as it comes."""
@@ -143,8 +141,8 @@ class _Face:
             if upload.file_field not in call.operation.files:
                 wanted = " or ".join(call.operation.files) or "no file"
                 raise Invalid(f"Unexpected file {upload.file_field[:64]!r}: {call.operation.name} takes {wanted}.")
-        except Exception as exc:  # noqa: BLE001
-            return _refusal(httpd.as_error(exc), rpc.request_id(body), reached=rpc.names_operation(body))
+        except Error as exc:
+            return _refusal(exc, rpc.request_id(body), reached=rpc.names_operation(body))
         limit = self._manager.settings.manager.max_dump_mib << 20
         return _respond(rpc.answer(call, lambda: rpc.perform(self._manager, call, chunks=upload.chunks(limit))))
 

@@ -155,10 +155,9 @@ def _given(operation: Operation, found: Any, *, strict: bool) -> dict[str, Any]:
 
 def answer(call: Call, act: Callable[[], Any]) -> Answer:
     """Perform a call and return its answer; errors become answers too."""
-    try:
-        result = act()
-    except Exception as exc:  # noqa: BLE001
-        return failure(httpd.as_error(exc), call.id, strict=call.strict, silent=call.silent)
+    result = httpd.attempt(act)
+    if isinstance(result, Error):
+        return failure(result, call.id, strict=call.strict, silent=call.silent)
     job = result.job if isinstance(result, Accepted) else None
     value = result.result if isinstance(result, Accepted) else result
     if call.strict:
