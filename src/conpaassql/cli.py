@@ -132,7 +132,7 @@ def _open_state(found: ManagerSettings, stack: ExitStack) -> _StateFiles:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     _lock(state, stack)
     authority = pki.open_authority(state, found.manager.name)
-    addresses = tuple(dict.fromkeys((found.manager.address, found.manager.public_address)))
+    addresses = tuple(dict.fromkeys((found.manager.address, found.manager.public_address, "localhost")))
     certificate, key = pki.open_identity(state, "manager", authority, addresses)
     pki.write_private(state / "url", f"{found.manager.public_url}\n".encode())
     return _StateFiles(

@@ -225,10 +225,14 @@ def _seen(vm: Path) -> Vm | None:
 
 
 def _state(vm: Path, life: Life) -> tuple[VmState, str]:
+    if life is Life.UNBORN:
+        if _is_locked(vm):
+            return VmState.BOOTING, ""
+        life = localvm.life(vm)  # it may have noted itself, and let go of the lock, since it was looked at
     if life is Life.ALIVE:
         return VmState.RUNNING, ""
     if life is Life.UNBORN:
-        return (VmState.BOOTING, "") if _is_locked(vm) else (VmState.STOPPED, "")
+        return VmState.STOPPED, ""
     says = localvm.last_words(vm)
     return (VmState.STOPPED, "") if says is None else (VmState.FAILED, says)
 
