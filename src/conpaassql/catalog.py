@@ -102,7 +102,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="add_nodes",
         spellings=("add_node",),
-        says="Add database nodes; the first becomes the primary, others replicate.",
+        says="Add database nodes; the first that is up becomes the primary, others replicate.",
         effect=Effect.CHANGE,
         params=(
             CLUSTER,

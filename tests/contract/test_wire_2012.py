@@ -249,7 +249,9 @@ def test_users_and_databases(full: Rig) -> None:
     for node in ("all", 1, "1"):
         params = {"serviceNodeId": node, "username": "ann", "password": "secret-1"}
         assert full.result("configure_user", params) == OK
-    assert full.result("get_users") == {"users": [{"username": "ann", "location": "%", "databases": []}]}
+    assert full.result("get_users") == {
+        "users": [{"username": "ann", "location": "%", "databases": [], "all_databases": True}]
+    }
     assert full.get("get_all_users").json["result"] == full.result("get_users")
     assert full.result("set_password", {"user": "ann", "password": "secret-2"}) == {}
     assert full.result("delete_user", {"serviceNodeId": "all", "username": "ann"}) == OK

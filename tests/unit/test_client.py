@@ -330,7 +330,7 @@ def test_wait_follows_the_job(ended: str, status: End, capsys: pytest.CaptureFix
         assert run(server, "add_nodes", "2", "--wait") == status
     assert [seen.call["params"] for seen in server.seen] == [{"count": "2"}, {"job": 4}, {"job": 4}]
     told = capsys.readouterr()
-    assert told.out == '{"result": "OK"}\n'
+    assert json.loads(told.out) == {"job": {**job, "state": ended}}
     assert ("It took too long." in told.err) == (status == End.REFUSED)
 
 
@@ -471,10 +471,13 @@ def test_an_environment_that_cannot_be_used(name: str, value: str, monkeypatch: 
     assert manager.main([HOST, "50200", "list_nodes"]) == End.USAGE
 
 
-def test_no_token_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_token_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("CONPAASSQL_TOKEN")
     monkeypatch.setattr(state, "SYSTEM", tmp_path / "none")
-    assert manager.main([HOST, "50200", "list_nodes"]) == End.NO_LOGIN
+    with pretended(lambda _seen: ok({})) as server:
+        assert manager.main([HOST, str(server.port), "list_nodes"]) == End.NO_LOGIN
+    assert manager.main([HOST, str(server.port), "list_nodes"]) == End.UNREACHABLE
+    assert "There is no manager" in capsys.readouterr().err
 
 
 def test_the_form_reads_its_file_in_pieces() -> None:

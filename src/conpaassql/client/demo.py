@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from conpaassql.client import demo_place, demo_sql, ends, jobs, state
 from conpaassql.client.demo_place import Place
 from conpaassql.client.wire import Server
-from conpaassql.errors import ConfigError, Unavailable
+from conpaassql.errors import ConfigError, Unauthorized, Unavailable
 
 PROGRAM = "demo"
 ADDRESS = "127.0.0.1"
@@ -138,12 +138,8 @@ def _show(options: Options, place: Place, clock: Clock, stack: ExitStack) -> "su
     """Make everything and tell about it."""
     print(f"The demo keeps everything in {place.root} and removes it at the end.")
     stack.callback(demo_place.remove, place)
-    port = options.port or _free_port()
     with clock.part("manager"):
-        _configure(options, place, port)
-        manager = _started(place)
-        stack.callback(_stop, manager)
-        server = stack.enter_context(_reached(place, port, manager))
+        port, manager, server = _manager(options, place, stack)
     print(f"The manager answers at http://{ADDRESS}:{port}/ ({clock.seconds['manager']} s).")
     with clock.part("cluster"):
         cluster = _build(server, options.nodes)
@@ -153,6 +149,20 @@ def _show(options: Options, place: Place, clock: Clock, stack: ExitStack) -> "su
     print(f"A row written on the primary is on every replica ({clock.seconds['write_and_read']} s).")
     _explain(options, place, port, cluster)
     return manager
+
+
+def _manager(options: Options, place: Place, stack: ExitStack) -> tuple[int, "subprocess.Popen[bytes]", Server]:
+    """Start a manager; when somebody else was faster at the usual port, on another."""
+    for port in (options.port,) if options.port else (_free_port(50000), _free_port(0)):
+        _configure(options, place, port)
+        manager = _started(place)
+        stack.callback(_stop, manager)
+        try:
+            return port, manager, stack.enter_context(_reached(place, port, manager))
+        except Unavailable:
+            if manager.poll() is None or port == options.port or port != 50000:
+                raise
+    raise Unavailable(f"No port of {ADDRESS} is free.")
 
 
 def _configure(options: Options, place: Place, port: int) -> None:
@@ -165,8 +175,8 @@ def _configure(options: Options, place: Place, port: int) -> None:
     )
 
 
-def _free_port() -> int:
-    for port in (50000, 0):
+def _free_port(wished: int) -> int:
+    for port in (wished, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -212,7 +222,8 @@ def _reached(place: Place, port: int, manager: "subprocess.Popen[bytes]") -> Ite
                 server.call("list_clusters").value()
                 yield server
                 return
-        except (ConfigError, Unavailable) as exc:  # it has not made its token yet, or does not listen yet
+        except (ConfigError, Unavailable, Unauthorized) as exc:
+            # It has not made its token yet, or does not listen yet; or another manager listens there.
             if manager.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"The manager did not start; it says: {_last_words(place)}") from exc
         time.sleep(0.05)

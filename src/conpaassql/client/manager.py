@@ -1,6 +1,7 @@
 """The command line of a manager's client: ``run-manager-client.sh HOST PORT VERB [ARG...]``."""
 
 import getpass
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,10 +12,10 @@ from conpaassql import catalog
 from conpaassql.catalog import Effect
 from conpaassql.client import ends, jobs, words
 from conpaassql.client.ends import End
-from conpaassql.client.state import door
+from conpaassql.client.state import Door, door
 from conpaassql.client.wire import Answer, Server, saved
 from conpaassql.client.words import Request
-from conpaassql.errors import Invalid
+from conpaassql.errors import Invalid, Unauthorized, Unavailable
 
 PROGRAM = "run-manager-client.sh"
 ABOUT = f"""\
@@ -22,7 +23,7 @@ Usage: {PROGRAM} HOST PORT VERB [ARG...] [name=value...] [--wait]
 
 Asks a conpaassql manager for something and prints the result as JSON.
 
-  --wait   follow the job that the call begins to its end (a bar on a terminal)
+  --wait   follow the job that the call begins to its end (a bar on a terminal), and print how it ended
   --help   show this
 
 Every parameter can be given by name (cluster=shop force=true), the usual ones by their place.
@@ -62,8 +63,20 @@ def run(arguments: Sequence[str]) -> End:
     if len(rest) < 3 or not rest[1].isdigit() or not 0 < int(rest[1]) < 65536:
         raise Invalid(f"Usage: {PROGRAM} HOST PORT VERB [ARG...]; --help lists all verbs.")
     request = words.read(rest[2], rest[3:])
-    with Server(door(rest[0], int(rest[1]))) as server:
+    with Server(_door(rest[0], int(rest[1]))) as server:
         return _finish(server, _perform(server, request), request=request, wait="--wait" in options)
+
+
+def _door(host: str, port: int) -> Door:
+    """Find the way in; without a token say first whether there is anybody to talk to."""
+    try:
+        return door(host, port)
+    except Unauthorized:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except OSError as exc:
+            raise Unavailable(f"There is no manager at {host}:{port} ({exc.strerror or exc}); start it first.") from exc
+        raise
 
 
 def overview() -> str:
@@ -114,11 +127,12 @@ def _finish(server: Server, answer: Answer, *, request: Request, wait: bool) -> 
     if answer.error:
         ends.tell(PROGRAM, answer.error)
         return End.REFUSED
-    if request.row.effect is not Effect.DOWNLOAD:
-        ends.show(answer.result)
     if not wait or answer.job is None:
+        if request.row.effect is not Effect.DOWNLOAD:
+            ends.show(answer.result)
         return End.DONE
     job = jobs.follow(server, answer.job)
+    ends.show({"job": job})
     if job["state"] == "done":
         return End.DONE
     print(f"{PROGRAM}: The job failed: {job['says']} [{job['code']}]", file=sys.stderr)

@@ -63,7 +63,12 @@ def get_users(manager: Manager, *, cluster: str) -> dict[str, Any]:
     found = _call(manager, address, "users", protocol.Empty())
     return {
         "users": [
-            {"username": user.username, "location": user.host, "databases": list(user.databases)}
+            {
+                "username": user.username,
+                "location": user.host,
+                "databases": list(user.databases),
+                "all_databases": not user.databases,
+            }
             for user in found.users
         ]
     }

@@ -59,7 +59,7 @@ def delete_cluster(manager: Manager, *, cluster: str, force: bool) -> Accepted:
             raise Conflict("The default cluster always exists; remove its nodes with remove_nodes instead.")
         if snapshot.nodes and not force:
             raise Unsafe(
-                f"Cluster {cluster} still has nodes and their data; say force to destroy them.", cluster=cluster
+                f"Cluster {cluster} still has nodes and their data; say force=true to destroy them.", cluster=cluster
             )
         manager.store.clusters.change(snapshot.cluster.id, goal=ClusterGoal.ABSENT)
         manager.store.nodes.set_goal(tuple(node.id for node in snapshot.nodes), Goal.ABSENT)
@@ -133,7 +133,7 @@ def _check_removal(snapshot: Snapshot, going: tuple[int, ...], *, force: bool) -
         return
     primary = snapshot.cluster.primary
     if not any(n.goal is Goal.PRESENT and n.id not in going for n in snapshot.nodes):
-        raise Unsafe("This is the last copy of the data; say force to destroy it.", nodes=list(going))
+        raise Unsafe("This is the last copy of the data; say force=true to destroy it.", nodes=list(going))
     if primary is None:
         raise Unsafe(
             "No primary is on record, so any node may hold the only data.  Wait until get_service_info names one, "
@@ -143,7 +143,7 @@ def _check_removal(snapshot: Snapshot, going: tuple[int, ...], *, force: bool) -
     if primary in going:
         raise Unsafe(
             f"Node {primary} is the primary.  Move its role first with set_up_replica_master, "
-            "or say force to have that done.",
+            "or say force=true to have that done.",
             nodes=list(going),
         )
 
