@@ -1,9 +1,10 @@
 """Fixtures of the system tests: short paths (sockets have 108 bytes) and one prepared data directory."""
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def install(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Call
             _keep_template(found)
 
 
+def _events(store: Path) -> str:
+    """Return the newest events of a manager."""
+    with closing(sqlite3.connect(store)) as connection:
+        rows = connection.execute(
+            "SELECT at, cluster, node, code, says FROM events ORDER BY id DESC LIMIT 40"
+        ).fetchall()
+    return "\n".join(str(row) for row in reversed(rows))
+
+
 def _keep_template(found: Installation) -> None:
     """Let later tests start from the prepared data directory that the first one made."""
     made = found.vms / "template"
@@ -56,4 +66,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call" and report.failed and isinstance(folder, Path):
         for log in sorted({*folder.glob("*/*.log"), *folder.rglob("log/*.log")}):
             report.sections.append((str(log), log.read_text(errors="replace")[-3000:]))
+        for store in sorted(folder.glob("*/s/store.sqlite")):
+            report.sections.append((str(store), _events(store)))
     return report

@@ -44,7 +44,8 @@ def stop(facts: Facts) -> tuple[Step, ...]:
 
 
 def down(facts: Facts) -> tuple[Sight, ...]:
-    return tuple(s for s in facts.wanted if s.agent and s.data is Data.READY and s.agent.server is Server.STOPPED)
+    idle = (s for s in facts.wanted if s.agent and not s.working)  # a clone starts its server itself
+    return tuple(s for s in idle if s.agent and s.data is Data.READY and s.agent.server is Server.STOPPED)
 
 
 def start_servers(facts: Facts) -> tuple[Step, ...]:
