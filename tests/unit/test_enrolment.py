@@ -18,7 +18,8 @@ from conpaassql.manager import enrolment
 from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.provider import Provider
-from conpaassql.manager.store import NewNode, open_store
+from conpaassql.manager.rows import NewNode
+from conpaassql.manager.store import open_store
 from conpaassql.model import Flavor, Goal, Node
 from conpaassql.pki import Identity
 

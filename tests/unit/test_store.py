@@ -9,7 +9,8 @@ import pytest
 
 from conpaassql.errors import Conflict, Error, NotFound, Unavailable
 from conpaassql.manager import store as stores
-from conpaassql.manager.store import Adopted, NewNode, Store
+from conpaassql.manager.rows import Adopted, NewNode
+from conpaassql.manager.store import Store
 from conpaassql.model import ClusterGoal, Durability, Event, Goal, Job, JobKind, JobState
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from conpaassql.errors import Conflict, Unavailable
 from conpaassql.manager.context import Manager
-from conpaassql.manager.store import Adopted
+from conpaassql.manager.rows import Adopted
 from conpaassql.model import Durability, Vm
 from conpaassql.protocol import AgentFacts, Data
 

@@ -11,7 +11,8 @@ from conpaassql.cluster.facts import Facts
 from conpaassql.errors import Conflict, Invalid, Unsafe, Unsupported
 from conpaassql.manager import queries
 from conpaassql.manager.context import Manager
-from conpaassql.manager.store import DEFAULT_CLUSTER, NewNode, Snapshot
+from conpaassql.manager.rows import NewNode
+from conpaassql.manager.store import DEFAULT_CLUSTER, Snapshot
 from conpaassql.model import ClusterGoal, Durability, Goal, Job, JobKind
 
 FUNCTIONS = ("agent", "database")
