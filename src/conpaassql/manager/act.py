@@ -151,6 +151,12 @@ def _open_writes(manager: Manager, facts: Facts, step: steps.OpenWrites) -> None
 
 
 def _close_writes(manager: Manager, facts: Facts, step: steps.CloseWrites) -> None:
+    """Close a node; a primary makes its own replica account while it can, by which it will follow its successor.
+
+    Without it the successor turns it away, and the next try is a second later.
+    """
+    if step.node == facts.cluster.primary:
+        _grant(manager, facts, facts.by_id[step.node])
     order = protocol.Close(term=facts.cluster.term, timeout_s=CLOSE_TIMEOUT_S)
     _order(manager, facts.by_id[step.node], "close", order)
 
