@@ -159,6 +159,21 @@ def test_two_agents_make_one_template(made: Servers, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["fresh"]
 
 
+def test_making_a_template_spares_the_temporary_tables_of_others(
+    made: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that starts takes what lies in its tmpdir for its own of an earlier life."""
+    (tmp_path / "tmp").mkdir()
+    others = [tmp_path / "tmp" / f"#sql-temptable-1-1-1.{kind}" for kind in ("MAI", "MAD", "frm")]
+    for file in others:
+        file.touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    made.template = tmp_path / "fresh"
+    node = made.make(1)
+    data.initialise(node, setup(node))
+    assert all(file.exists() for file in others)
+
+
 def test_what_keeps_it_from_starting_is_told(made: Servers) -> None:
     node = made.make(1)
     with pytest.raises(MysqlError, match="no_such_thing"):

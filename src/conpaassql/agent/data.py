@@ -228,6 +228,7 @@ def _install(folder: Path) -> None:
         "mariadb-install-db",
         "--no-defaults",
         f"--datadir={folder}",
+        f"--tmpdir={folder.parent}",  # a server that starts removes the temporary tables of others in a shared one
         "--auth-root-authentication-method=socket",
         f"--auth-root-socket-user={user}",
         "--skip-test-db",
