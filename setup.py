@@ -22,11 +22,14 @@ setup(
     package_data={"conpaassql.templates": ["*", "*/*"], "conpaassql": ["py.typed", "manager/migrations/*"]},
     install_requires=[
         "alembic>=1.13,<2",
+        "apache-libcloud>=3.8,<4",
+        "click>=8.1,<9",
         "cryptography>=43",
         "Jinja2>=3.1,<4",
         "msgspec>=0.20,<1",
         "mysqlclient>=2.2,<3",
         "pycurl>=7.45.3,<8",
+        "pyone>=6.10,<8",
         "python-multipart>=0.0.20,<1",
         "requests>=2.32,<3",
         "rich>=13.7",
@@ -38,6 +41,7 @@ setup(
         "test": [
             "hypothesis>=6.100",
             "import-linter>=2",
+            "moto[ec2,server]>=5,<6",
             "mypy>=1.13",
             "pytest>=8,<10",
             "pytest-xdist>=3.6",

@@ -12,10 +12,18 @@
     |   +-- UnknownMethod      404        no such operation
     +-- Conflict               409        it exists, but its present state forbids this
     |   +-- Unsafe             409        would risk data: a person has to say ``force``
+    |   +-- ProviderError      409        about a provider: exists, in use, of no known type
+    |   |   +-- UnknownProvider 404
+    |   +-- MachineError       409        about a machine or snapshot: could not be made, belongs to another provider
+    |   |   +-- UnknownMachine 404
     |   +-- StaleTerm          409        an order of a manager that has been succeeded
     +-- Unsupported            501        this provider or server cannot do that
     +-- Unavailable            503 retry  something we depend on did not answer in time
         +-- IaasError          503        the cloud
+        |   +-- IaasBusy       503 retry  a passing state, or a lock
+        |   +-- IaasFull       503 retry  no address, host or space left
+        |   +-- IaasRefused    503        for good: bad template, unsupported there
+        |       +-- IaasDenied, IaasQuota, IaasMissing
         +-- AgentError         503        an agent
         +-- MysqlError         503        a database server
 
@@ -108,6 +116,30 @@ class Unsafe(Conflict):
     code = "unsafe"
 
 
+class ProviderError(Conflict):
+    """The provider exists already, is in use, or is of no known type."""
+
+    code = "provider"
+
+
+class UnknownProvider(ProviderError):
+    """There is no such provider."""
+
+    code, status = "unknown-provider", 404
+
+
+class MachineError(Conflict):
+    """The machine or snapshot could not be made or removed, or belongs to another provider."""
+
+    code = "machine"
+
+
+class UnknownMachine(MachineError):
+    """There is no such machine."""
+
+    code, status = "unknown-machine", 404
+
+
 class StaleTerm(Conflict):
     """The order carries an older term than the one that this agent knows."""
 
@@ -130,6 +162,42 @@ class IaasError(Unavailable):
     """The cloud refused or did not answer."""
 
     code = "iaas"
+
+
+class IaasBusy(IaasError):
+    """The cloud cannot do this to the VM or image at the moment; it is in a passing state, or locked."""
+
+    code = "iaas-busy"
+
+
+class IaasFull(IaasError):
+    """The cloud has no address, host or space left for this at the moment."""
+
+    code = "iaas-full"
+
+
+class IaasRefused(IaasError):
+    """The cloud refuses this for good; sending it again will not help."""
+
+    code, retry = "iaas-refused", False
+
+
+class IaasDenied(IaasRefused):
+    """The cloud does not accept the credentials, or its user may not do this."""
+
+    code = "iaas-denied"
+
+
+class IaasQuota(IaasRefused):
+    """A quota of the cloud's user or group is used up."""
+
+    code = "iaas-quota"
+
+
+class IaasMissing(IaasRefused):
+    """The cloud has no such image, network, flavor or template, or hides it from this user."""
+
+    code = "iaas-missing"
 
 
 class AgentError(Unavailable):

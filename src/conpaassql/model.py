@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from conpaassql.offers import Extras
+
 
 class Kind(StrEnum):
     """What lives in a node's VM."""
@@ -159,7 +161,8 @@ class VmSpec:
     ``name`` is unique per manager and makes ``create`` idempotent.  ``tags`` are kept with the
     VM and come back from ``list`` unchanged.  ``context`` is handed to the VM and readable inside
     it; its only secret is the one-time join token.  ``template`` is the rendered VM template in
-    the cloud's own language.
+    the cloud's own language; empty: the driver makes one.  ``image`` and ``network`` are ids or
+    names.  ``flavor_id`` is a flavor of the cloud; it wins over the sizes in ``flavor``.
     """
 
     name: str
@@ -169,11 +172,18 @@ class VmSpec:
     template: str = field(repr=False)
     image: str = ""
     network: str = ""
+    flavor_id: str = ""
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vm:
-    """One VM as the cloud lists it.  ``address`` is None until the cloud has given one."""
+    """One VM as the cloud lists it.
+
+    ``address`` is None until the cloud has given one.  ``labels`` are what the cloud shows people
+    about it (see ``iaas.Labels``); None where it shows nothing.  ``zone`` is where it runs, as
+    ``zone:host``, empty until it is placed or where the cloud does not tell.
+    """
 
     id: str
     name: str
@@ -181,3 +191,6 @@ class Vm:
     address: str | None
     tags: Mapping[str, str]
     message: str = ""
+    labels: Mapping[str, str] | None = None
+    public_address: str | None = None
+    zone: str = ""

@@ -4,23 +4,26 @@ A driver is one module in this package (or of an entry point of the group ``conp
 with ``NAMES``, the words that ``[iaas] DRIVER`` may say for it, ``OPTIONS``, the keys that it
 understands, and a class ``Driver``.  Waiting, retrying and polling belong to the manager's
 loop; that is what keeps three verbs enough.  What only some clouds can do is a protocol of its
-own (``Power``); a caller asks with ``isinstance``.
+own (``Power``, ``Catalog``, ...); a caller asks with ``isinstance``.  A driver may raise
+Unsupported for what its cloud lacks, before anything has been changed.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 from conpaassql.errors import ConfigError
+from conpaassql.model import Flavor as Flavor
 from conpaassql.model import Vm as Vm
 from conpaassql.model import VmSpec as VmSpec
 from conpaassql.model import VmState as VmState
+from conpaassql.offers import Finding, Image, Network, OfferedFlavor, Snapshot
 
 
 class Driver(Protocol):
-    """All calls may raise IaasError, and nothing else.  Safe to call from several threads."""
+    """All calls may raise IaasError (or Unsupported), and nothing else.  Safe to call from several threads."""
 
     def create(self, spec: VmSpec) -> str:
         """Ask for a VM and return its id at once.  A name already taken returns that VM's id."""
@@ -41,6 +44,80 @@ class Power(Protocol):
 
     def power_on(self, vm_id: str) -> None:
         """Boot the VM from its disks.  Already on is not an error."""
+
+
+@runtime_checkable
+class Catalog(Protocol):
+    """A cloud that can say what it offers; only what this user may use."""
+
+    def images(self) -> Sequence[Image]:
+        """Return the images that VMs can be made from."""
+
+    def flavors(self) -> Sequence[OfferedFlavor]:
+        """Return the flavors that have names; empty where sizes are chosen freely."""
+
+    def networks(self) -> Sequence[Network]:
+        """Return the networks that VMs can be on."""
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A cloud that can make images of VMs."""
+
+    def snapshot(self, vm_id: str, name: str) -> str:
+        """Ask for an image of a VM's first disk and return its id at once.
+
+        A name that this owner has used already returns that snapshot's id.
+        """
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Return every snapshot that this owner made and that still exists."""
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Remove a snapshot.  An id that no longer exists is not an error; one of another owner is never touched."""
+
+
+@runtime_checkable
+class Resizing(Protocol):
+    """A cloud that can change a VM's size."""
+
+    def resize(self, vm_id: str, flavor: Flavor) -> None:
+        """Ask for processors, memory and (only more) disk of another size; may restart the VM."""
+
+
+@runtime_checkable
+class DataDisks(Protocol):
+    """A cloud whose VMs can have a disk that outlives them (``Extras.data_disk_mib``)."""
+
+    def delete_data_disk(self, vm_name: str) -> None:
+        """Remove the data disk of the VM of that name, once the VM is gone.  None there is not an error."""
+
+
+@runtime_checkable
+class PublicAddresses(Protocol):
+    """A cloud that can give a VM a public address; deleting the VM gives it back."""
+
+    def assign(self, vm_id: str, pool: str) -> str:
+        """Return the VM's public address, taken from ``pool`` if it has none yet."""
+
+    def release(self, vm_id: str) -> None:
+        """Give the VM's public address back.  None is not an error."""
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """A cloud that shows people what a VM is for."""
+
+    def label(self, vm_id: str, labels: Mapping[str, str]) -> None:
+        """Show exactly these words with the VM (``Vm.labels``).  Keys are small letters and low lines."""
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A cloud that can be tried out before it is used."""
+
+    def check(self, spec: VmSpec) -> Iterator[Finding]:
+        """Yield what is right and wrong with credentials, rights and what a VM of ``spec`` needs; change nothing."""
 
 
 class DriverModule(Protocol):
