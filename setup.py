@@ -55,6 +55,7 @@ setup(
         "console_scripts": [
             "conpaassql-manager=conpaassql.cli:manager_main",
             "conpaassql-agent=conpaassql.agent_cli:main",
+            "conpaassql=conpaassql.client.command:main",
         ]
     },
 )

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,37 +19,48 @@ from urllib.parse import urlencode
 from sqlalchemy import create_engine, text
 
 from agent_fake import PretendAgents
-from conpaassql import errors, httpd, pki, settings
+from conpaassql import errors, httpd, iaas, pki, settings
 from conpaassql.httpd import HttpServer
-from conpaassql.iaas import Vm, VmSpec, dummy
+from conpaassql.iaas import VmSpec, dummy
 from conpaassql.manager import enrolment
 from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.loop import Loop
-from conpaassql.manager.provider import Provider
+from conpaassql.manager.provider import Defaults, Provider
+from conpaassql.manager.providers import Load, Providers
+from conpaassql.manager.provision import Provision
 from conpaassql.manager.store import open_store
 from conpaassql.pki import Identity
+from conpaassql.vault import open_vault
 from conpaassql.web import app as web
 from conpaassql.web.auth import Guard
 
 HOST = "127.44.0.1"
 TOKEN = "admin-token-of-the-tests"
 PATIENCE_S = 10.0
-TABLES = ("clusters", "nodes", "jobs", "events")  # not leases: the loop renews them all the time
+TABLES = (
+    "clusters",
+    "nodes",
+    "jobs",
+    "events",
+    "providers",
+    "machines",
+    "machine_jobs",
+)  # not leases: the loop renews them all the time
 
 REFUSAL = {"result", "error", "id", "code", "retry", "details"}  # the members of an error of 2012
 
 Shown = dict[str, Any]
 
 
-class Cloud:
-    """DUMMY, whose VMs boot: each gets an agent that enrols with a key of its own, as in a real VM.
+class Cloud(dummy.Driver):
+    """DUMMY, whose nodes' VMs boot: each gets an agent that enrols with a key of its own, as in a real VM.
 
     While ``boots`` is False VMs come up dead.
     """
 
     def __init__(self, agents: PretendAgents) -> None:
-        self._driver = dummy.Driver({}, "conpaassql")
+        super().__init__({}, "conpaassql")
         self._agents = agents
         self._new: queue.SimpleQueue[VmSpec | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -57,20 +68,17 @@ class Cloud:
 
     def create(self, spec: VmSpec) -> str:
         """See ``iaas.Driver``."""
-        vm_id = self._driver.create(spec)
-        self._new.put(spec)
+        vm_id = super().create(spec)
+        if "CONPAASSQL_NODE" in spec.context:
+            self._new.put(spec)
         return vm_id
-
-    def list(self) -> Sequence[Vm]:
-        """See ``iaas.Driver``."""
-        return self._driver.list()
 
     def delete(self, vm_id: str) -> None:
         """See ``iaas.Driver``."""
-        for vm in self._driver.list():
+        for vm in self.list():
             if vm.id == vm_id and vm.address:
                 self._agents.remove(vm.address)
-        self._driver.delete(vm_id)
+        super().delete(vm_id)
 
     def start(self, manager: Manager) -> None:
         """Begin to boot VMs."""
@@ -85,7 +93,7 @@ class Cloud:
 
     def _run(self, manager: Manager) -> None:
         while spec := self._new.get():
-            vm = next((vm for vm in self._driver.list() if vm.name == spec.name), None)
+            vm = next((vm for vm in self.list() if vm.name == spec.name), None)
             if vm and vm.address and self.boots:
                 join(manager, self._agents, spec.context, vm.address)
 
@@ -273,21 +281,37 @@ def basic(token: str, name: str = "admin") -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path, *, guarded: bool = True, **options: str) -> Iterator[Rig]:
-    """Run a manager with its files in ``folder``; ``options`` are of ``[manager]``."""
+def running(folder: Path, *, guarded: bool = True, load: Load = iaas.load, **options: str) -> Iterator[Rig]:
+    """Run a manager with its files in ``folder``; ``options`` are of ``[manager]``.
+
+    ``load`` makes the drivers of registered providers.
+    """
     chosen = {"state_dir": str(folder), "address": HOST, "poll_agents_timer": "0.05", **options}
     lines = "\n".join(f"{key} = {value}" for key, value in chosen.items())
     found = settings.parse_manager(f"[iaas]\nDRIVER = DUMMY\n[manager]\n{lines}\n")
     agents = PretendAgents()
     cloud = Cloud(agents)
     with ExitStack() as stack:
-        loop = Loop()
+        loop, provision = Loop(), Provision(patience_s=0.3, settle_s=0.1)
+        store = open_store(folder / "store.sqlite")
+        vault = open_vault(folder)
+        providers = Providers(
+            Provider(cloud, time.monotonic, defaults=Defaults(image="any")),
+            store,
+            vault,
+            found.manager.name,
+            clock=time.monotonic,
+            fixed={"LOCAL_ROOT": str(folder / "local")},
+            load=load,
+        )
         manager = Manager(
             settings=found,
-            store=open_store(folder / "store.sqlite"),
+            store=store,
             looks=Looks(),
             agents=agents,
-            provider=Provider(cloud, time.monotonic),
+            providers=providers,
+            provision=provision,
+            vault=vault,
             authority=pki.new_authority(found.manager.name),
             join_key=b"j" * 32,
             numbers=order_numbers(1),
@@ -295,12 +319,15 @@ def running(folder: Path, *, guarded: bool = True, **options: str) -> Iterator[R
             wake=loop.wake,
         )
         stack.callback(manager.store.close)
+        stack.callback(providers.close)
         bound = httpd.listen(HOST, 0)
         guard = Guard(hashlib.sha256(TOKEN.encode()).digest() if guarded else None)
         server = HttpServer(web.app(manager, guard), bound, None)
         port = bound.getsockname()[1]
         loop.start(manager)
         stack.callback(loop.stop)
+        provision.start(manager)
+        stack.callback(provision.stop)
         cloud.start(manager)
         stack.callback(cloud.stop)
         thread = threading.Thread(target=server.run, name="http")

@@ -8,7 +8,7 @@ was told to confirm waits until a later one is confirmed.
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import builders
 from conpaassql.model import Vm, VmState
@@ -61,6 +61,7 @@ class Machine:
     opened_in: int | None = None
     waiting: bool = False
     acknowledging: bool = False
+    role: str = ""  # as the cloud shows it
 
     # --- what it is
 
@@ -81,7 +82,8 @@ class Machine:
 
     def vm(self) -> Vm:
         """Return the cloud's view."""
-        return builders.vm(self.id, self.state, "no luck" if self.state is VmState.FAILED else "")
+        found = builders.vm(self.id, self.state, "no luck" if self.state is VmState.FAILED else "")
+        return replace(found, labels={"role": self.role})
 
     def facts(self, machines: Mapping[int, "Machine"]) -> AgentFacts:
         """Return the agent's view."""

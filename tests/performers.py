@@ -39,6 +39,21 @@ def _delete_vm(world: World, facts: Facts, step: steps.DeleteVm) -> None:
     machine.state = VmState.DELETING
 
 
+def _recreate_vm(world: World, facts: Facts, step: steps.RecreateVm) -> None:
+    raise Violation(f"no VM here has a disk that outlives it, and that of node {step.node} is made anew")
+
+
+def _delete_stray(world: World, facts: Facts, step: steps.DeleteStray) -> None:
+    raise Violation(f"{step.vm} is no stray: every VM here is somebody's")
+
+
+def _label_vm(world: World, facts: Facts, step: steps.LabelVm) -> None:
+    if world.rng.random() < 0.1:
+        raise Refused("the VM is locked")
+    if machine := world.machines.get(step.node):
+        machine.role = step.role
+
+
 def _forget(world: World, facts: Facts, step: steps.Forget) -> None:
     primary = facts.primary
     if primary and primary.open:
@@ -108,6 +123,9 @@ PERFORMERS: Mapping[type[Step], Callable[..., None]] = {
     steps.CreateVm: _create_vm,
     steps.PowerOnVm: _power_on,
     steps.DeleteVm: _delete_vm,
+    steps.RecreateVm: _recreate_vm,
+    steps.DeleteStray: _delete_stray,
+    steps.LabelVm: _label_vm,
     steps.Forget: _forget,
     steps.Initialise: _initialise,
     steps.Clone: _clone,

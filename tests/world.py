@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import builders
 from conpaassql.cluster import jobs, steps
 from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.lifecycle import role
 from conpaassql.cluster.steps import Step
 from conpaassql.model import Cluster, ClusterGoal, Durability, Goal, Job, JobKind, JobState, Node, Vm, VmState
 from machines import Machine, ManagerDied, Refused, Violation
@@ -267,6 +268,9 @@ class World:
             return found
         facts = self.look()
         found += [f"node {s.id} is not ready: {jobs.describe(facts, s)}" for s in facts.wanted if not facts.ready(s)]
+        found += [
+            f"node {s.id} is shown as {s.vm.labels}" for s in facts.wanted if s.vm and _shown(s.vm) != role(facts, s)
+        ]
         primary = self.machines.get(cluster.primary or 0)
         others = frozenset(wished - {cluster.primary})
         expected = others if cluster.durability is Durability.LOSSLESS else frozenset()
@@ -318,6 +322,10 @@ class World:
         ends = self.now + timedelta(seconds=DEADLINE_S.get(kind, OTHER_DEADLINE_S))
         new = Job(id=self.store.next_id(), cluster_id=1, kind=kind, nodes=nodes, created_at=self.now, deadline_at=ends)
         self.store.jobs[new.id] = new
+
+
+def _shown(vm: Vm) -> str:
+    return (vm.labels or {}).get("role", "")
 
 
 def _seen(vm: Vm | None, alive: bool, joined: bool, world: World) -> Seen:

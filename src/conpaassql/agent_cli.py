@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conpaassql import VERSION, httpd, settings
-from conpaassql.agent import data, enrol, server
+from conpaassql.agent import data, enrol, onegate, server
 from conpaassql.agent.enrol import Invitation
 from conpaassql.agent.layout import Layout
 from conpaassql.agent.mysqld import Mysqld
@@ -66,7 +66,7 @@ def run(found: AgentSettings) -> None:
         httpd.stop_on_signals(stop)
         if not enrol.ensure_certificate(layout, _invitation(found), stop):
             return
-        with _node(found, layout) as node:
+        with _node(found, layout) as node, onegate.announced(_gate(found)):
             tls = Tls(certificate=layout.tls / "node.pem", key=layout.tls / "node.key", client_ca=layout.tls / "ca.pem")
             log.info("the agent of node %d listens on %s:%d", found.node, found.address, found.port)
             HttpServer(server.app(node, found.cluster), bound, tls).run()
@@ -112,6 +112,13 @@ def _invitation(found: AgentSettings) -> Invitation:
         token_file=found.join_token_file or found.root / "join.token",
         identity=Identity(cluster=found.cluster, node=found.node),
     )
+
+
+def _gate(found: AgentSettings) -> onegate.Gate | None:
+    """Return where to report this VM ready; None: nobody wants to know."""
+    if not found.onegate_url or not found.onegate_token_file:
+        return None
+    return onegate.Gate(url=found.onegate_url, vm_id=found.vm_id, token_file=found.onegate_token_file)
 
 
 def _set_up_logging(file: Path) -> None:

@@ -4,46 +4,11 @@ It says what, not how: ``web.operations`` joins each row to the function that do
 client reads the same rows without the manager behind them.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-from conpaassql import params
+from conpaassql import catalog_cloud, params
+from conpaassql.operation import Effect as Effect
+from conpaassql.operation import Row as Row
 from conpaassql.params import NODE_SPELLINGS as NODE_SPELLINGS
 from conpaassql.params import Param
-
-
-class Effect(StrEnum):
-    """What an operation does to the world, which is what a face may let through where."""
-
-    LOOK = "look"  # from memory: answered at once, changes nothing
-    READ = "read"  # from the store or an agent: may take a moment, changes nothing
-    CHANGE = "change"
-    DOWNLOAD = "download"  # changes nothing, answers with a stream
-    UPLOAD = "upload"  # a change that comes with a stream
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One thing that users can ask for.
-
-    ``spellings`` are other names of the method, ``ignored`` parameters that old clients send and
-    that mean nothing (those that name a node still have to be ids).  ``files`` are the names of the
-    form field that carries an upload.
-    """
-
-    name: str
-    says: str
-    effect: Effect
-    params: tuple[Param, ...] = ()
-    spellings: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-    @property
-    def changes(self) -> bool:
-        """Whether the world is another afterwards."""
-        return self.effect in (Effect.CHANGE, Effect.UPLOAD)
-
 
 CLUSTER = Param(name="cluster", read=params.cluster_name, says="The cluster's name.", required=False, default="default")
 NODE = Param(name="node", aliases=NODE_SPELLINGS, read=params.node_id, says="Give the id of a node, from list_nodes.")
@@ -199,6 +164,7 @@ ROWS: tuple[Row, ...] = (
                 required=False,
                 default="lossless",
             ),
+            catalog_cloud.OF_CLUSTER,
         ),
     ),
     Row(
@@ -294,10 +260,11 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="getLog",
         spellings=("get_log",),
-        says="Show the newest events of a cluster.",
+        says="Show the newest events of a cluster or of a provider.",
         effect=Effect.READ,
         params=(
             CLUSTER,
+            catalog_cloud.INSTEAD_OF_CLUSTER,
             Param(name="lines", read=params.whole_number(1, 10000), says="How many.", required=False, default=200),
         ),
         ignored=OLD,
@@ -314,9 +281,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="list_jobs",
-        says="List what was asked for, and how it went.",
+        says="List what was asked for of a cluster or of a provider, and how it went.",
         effect=Effect.READ,
-        params=(CLUSTER,),
+        params=(CLUSTER, catalog_cloud.INSTEAD_OF_CLUSTER),
     ),
     Row(
         name="get_job",
@@ -324,4 +291,5 @@ ROWS: tuple[Row, ...] = (
         effect=Effect.READ,
         params=(Param(name="job", aliases=("id",), read=params.node_id, says="Give the job's id."),),
     ),
+    *catalog_cloud.ROWS,
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conpaassql import VERSION, httpd, iaas, pki, render, settings
+from conpaassql import VERSION, httpd, iaas, pki, render, settings, vault
 from conpaassql.errors import ConfigError, Conflict, Error
 from conpaassql.httpd import HttpServer, Tls
 from conpaassql.manager import adopt
@@ -22,10 +22,12 @@ from conpaassql.manager.agents import Credentials, CurlAgents
 from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.loop import Loop, OnStep
-from conpaassql.manager.provider import Provider
-from conpaassql.manager.store import open_store
+from conpaassql.manager.providers import Providers, default_provider
+from conpaassql.manager.provision import OnChange, Provision
+from conpaassql.manager.store import Store, open_store
 from conpaassql.pki import Authority
 from conpaassql.settings import ManagerSettings
+from conpaassql.vault import Vault
 from conpaassql.web import app as web
 from conpaassql.web import auth
 
@@ -60,13 +62,16 @@ def manager_main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(found: ManagerSettings, on_step: OnStep | None = None) -> None:
-    """Serve until a signal.  ``on_step`` sees every step of the loop (tests end the process there).
+def run(found: ManagerSettings, on_step: OnStep | None = None, on_change: OnChange | None = None) -> None:
+    """Serve until a signal.
+
+    ``on_step`` sees every step of the loop, ``on_change`` every change that a job about machines
+    makes (tests end the process there).
 
     Raises:
         Error: it cannot start: the configuration, a port, another manager on the same state.
     """
-    with running(found, on_step) as service:
+    with running(found, on_step, on_change) as service:
         log.info("the manager listens on %s", found.manager.public_url)
         service.server.run()
 
@@ -80,7 +85,9 @@ class Service:
 
 
 @contextmanager
-def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[Service]:
+def running(
+    found: ManagerSettings, on_step: OnStep | None = None, on_change: OnChange | None = None
+) -> Iterator[Service]:
     """Build a manager and start its loop; everything is closed at the end."""
     os.umask(0o077)
     with ExitStack() as stack:
@@ -92,18 +99,22 @@ def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[S
         store = open_store(found.manager.state_dir / "store.sqlite")
         stack.callback(store.close)
         loop = Loop(on_step)
+        provision = Provision(on_change)
         manager = Manager(
             settings=found,
             store=store,
             looks=Looks(),
             agents=CurlAgents(files.credentials),
-            provider=Provider(driver, time.monotonic),
+            providers=_providers(found, driver, store, files.vault),
+            provision=provision,
+            vault=files.vault,
             authority=files.authority,
             join_key=files.join_key,
             numbers=order_numbers(store.start(datetime.now(UTC))),
             now=lambda: datetime.now(UTC),
             wake=loop.wake,
         )
+        stack.callback(manager.providers.close)
         stack.callback(manager.agents.close)
         if found.manager.find_existing_agents:
             adopt.adopt(manager)
@@ -113,6 +124,8 @@ def running(found: ManagerSettings, on_step: OnStep | None = None) -> Iterator[S
         stack.enter_context(_announced(found))
         loop.start(manager)
         stack.callback(loop.stop)
+        provision.start(manager)
+        stack.callback(provision.stop)
         yield Service(manager, HttpServer(web.app(manager, guard), bound, tls))
 
 
@@ -124,6 +137,7 @@ class _StateFiles:
     credentials: Credentials
     token: str = field(repr=False)
     join_key: bytes = field(repr=False)
+    vault: Vault
 
 
 def _open_state(found: ManagerSettings, stack: ExitStack) -> _StateFiles:
@@ -140,6 +154,7 @@ def _open_state(found: ManagerSettings, stack: ExitStack) -> _StateFiles:
         credentials=Credentials(ca=state / "ca.pem", certificate=certificate, key=key),
         token=auth.open_token(state),
         join_key=_join_key(state),
+        vault=vault.open_vault(state),
     )
 
 
@@ -156,6 +171,18 @@ def _driver(found: ManagerSettings) -> iaas.Driver:
         section, key = "onevm_agent_template", "FILENAME"
         raise ConfigError(f"[{section}] {key}: {exc.says}", section=section, key=key) from exc
     return iaas.load(found.iaas.driver, found.iaas.options, found.manager.name)
+
+
+def _providers(found: ManagerSettings, driver: iaas.Driver, store: Store, keys: Vault) -> Providers:
+    """Return the registry, with the section [iaas] as the provider ``default``."""
+    return Providers(
+        default_provider(found, driver, time.monotonic),
+        store,
+        keys,
+        found.manager.name,
+        clock=time.monotonic,
+        fixed={"LOCAL_ROOT": found.iaas.options["LOCAL_ROOT"]},
+    )
 
 
 @contextmanager

@@ -110,13 +110,49 @@ def kill(vm: Path, timeout_s: float) -> None:
     leader = _leader(vm)
     sessions = {leader.pid} if leader else set()
     while victims := _members(vm, sessions):
-        for process in victims:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+        _signal(victims, signal.SIGKILL)
         if time.monotonic() > deadline:
             left = ", ".join(str(process.pid) for process in victims)
             raise IaasError(f"processes of {vm.name} do not die: {left}.", vm=vm.name)
         time.sleep(0.002)  # a kill is not waited for by strangers; their number is what can be looked at
+
+
+def freeze(vm: Path, timeout_s: float) -> None:
+    """Make every process of the VM stand still, and return when none moves.
+
+    Raises:
+        IaasError: some still move after ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    leader = _leader(vm)
+    sessions = {leader.pid} if leader else set()
+    while moving := [process for process in _members(vm, sessions) if _moves(process.pid)]:
+        _signal(moving, signal.SIGSTOP)
+        if time.monotonic() > deadline:
+            left = ", ".join(str(process.pid) for process in moving)
+            raise IaasError(f"processes of {vm.name} do not stand still: {left}.", vm=vm.name)
+        time.sleep(0.002)  # as in ``kill``
+
+
+def thaw(vm: Path) -> None:
+    """Let every process of the VM go on."""
+    leader = _leader(vm)
+    _signal(_members(vm, {leader.pid} if leader else set()), signal.SIGCONT)
+
+
+def _signal(processes: Sequence[Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _moves(pid: int) -> bool:
+    """Whether a thread of the process is not (yet) stopped; see proc_pid_stat(5)."""
+    try:
+        stats = [task.read_bytes() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # threads come and go: it moves
+    return any(stat.rpartition(b")")[2].split()[0] not in (b"T", b"t", b"Z", b"X") for stat in stats)
 
 
 def _members(vm: Path, sessions: set[int]) -> Sequence[Process]:

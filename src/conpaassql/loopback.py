@@ -72,6 +72,28 @@ def release(address: str, holder: Path, book: Path = BOOK) -> None:
             note.unlink()
 
 
+def count_free(network: ipaddress.IPv4Network, book: Path = BOOK) -> int:
+    """Return how many addresses of ``network`` nobody has a note of."""
+    if network.prefixlen > 24:
+        usable = sum(map(_is_usable, network))
+    else:
+        blocks = network.num_addresses // 256
+        usable = (blocks - (min(blocks, 256) if network.overlaps(_SPARED) else 0)) * 254
+    return max(0, usable - sum(1 for _ in _given(network, book)))
+
+
+def _given(network: ipaddress.IPv4Network, book: Path) -> Iterator[str]:
+    """Yield the addresses of ``network`` that somebody has who lives, or of whom we may not know."""
+    for note in book.glob("127.*"):
+        try:
+            if ipaddress.IPv4Address(note.name) in network and _stands(Path(note.read_text(encoding="utf-8"))):
+                yield note.name
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            yield note.name
+
+
 def _open(book: Path) -> None:
     """Make the book, or check that it is one: its owner can exchange every note, so it is root or ourselves.
 
@@ -95,8 +117,12 @@ def _candidates(network: ipaddress.IPv4Network, holder: Path) -> Iterator[str]:
     start = zlib.crc32(str(holder).encode())
     for step in range(min(network.num_addresses, _TRIES)):
         address = network[(start + step) % network.num_addresses]
-        if address not in _SPARED and address.packed[3] not in (0, 255):
+        if _is_usable(address):
             yield str(address)
+
+
+def _is_usable(address: ipaddress.IPv4Address) -> bool:
+    return address not in _SPARED and address.packed[3] not in (0, 255)
 
 
 def _take(note: Path, holder: Path) -> bool:

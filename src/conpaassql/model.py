@@ -59,6 +59,7 @@ class Cluster:
     primary: int | None = None
     term: int = 0
     acknowledgers: frozenset[int] = frozenset()
+    provider: str = "default"  # where its nodes' VMs come from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened, when, by whom; never changed."""
+    """What happened, when, by whom; never changed.  It is about a cluster or a provider; the other is empty."""
 
     id: int
     at: datetime
@@ -123,6 +124,7 @@ class Event:
     code: str
     says: str
     actor: str = "manager"
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

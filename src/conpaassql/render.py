@@ -51,6 +51,15 @@ def vm_template(template: VmTemplate, values: Mapping[str, str]) -> str:
     return _rendered(path, {**template.values(), **values}, dollars=True)
 
 
+def manager_template(values: Mapping[str, str]) -> str:
+    """Return the VM template of a manager; every value of it has to be given.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    return _rendered(_built_in("vm/manager.template"), values)
+
+
 def _built_in(name: str) -> Path:
     return Path(str(files("conpaassql.templates") / name))
 

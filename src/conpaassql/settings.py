@@ -42,6 +42,9 @@ class Manager:
     public_address: str
     find_existing_agents: bool
     logfile: Path | None
+    install_agents: bool
+    packages_dir: Path
+    report_ready: str
     poll_agents_timer: float
     add_nodes_deadline_s: float
     remove_nodes_deadline_s: float
@@ -49,6 +52,11 @@ class Manager:
     max_body_mib: int
     max_dump_mib: int
     max_nodes_per_call: int
+
+    @property
+    def package_dir(self) -> Path:
+        """Where the wheel for new VMs is made; not ``packages_dir``, which is the administrator's."""
+        return self.state_dir / "install"
 
     @property
     def use_tls(self) -> bool:
@@ -72,6 +80,8 @@ class Template:
     mem_size: int
     disk: str
     disk_size: int
+    data_disk_size: int
+    different_hosts: bool
     os: str
     image_id: str
     network_id: str
@@ -113,6 +123,9 @@ class AgentSettings:
     manager_url: str
     join_token_file: Path | None
     ca_file: Path | None
+    onegate_url: str
+    onegate_token_file: Path | None
+    vm_id: str
     disk_mib: int
     memory_mib: int
     superuser: str = "root"
@@ -179,6 +192,7 @@ def is_loopback(address: str) -> bool:
 
 def _manager(values: dict[str, Any], file: str) -> Manager:
     values["state_dir"] = values["state_dir"] or _state_dir()
+    values["packages_dir"] = values["packages_dir"] or values["state_dir"] / "packages"
     values["public_address"] = values["public_address"] or values["address"]
     manager = Manager(**values)
     if manager.auth == "none" and not is_loopback(manager.address):

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from bench import api, clone, provision, report
+from bench import api, clone, provider, provision, report
 
-BENCHES = {"api": api.run, "clone": clone.run, "provision": provision.run}
+BENCHES = {"api": api.run, "clone": clone.run, "provider": provider.run, "provision": provision.run}
 
 
 def main() -> int:

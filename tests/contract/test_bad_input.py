@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import harness
-from conpaassql import params
+from conpaassql import params, params_cloud
 from conpaassql.params import Param
 from conpaassql.web.operations import OPERATIONS, Operation
 from harness import REFUSAL, Response, Rig, refused
@@ -17,6 +17,9 @@ TOO_LONG = "x" * 4097
 WRONG_TEXT = [1, 1.5, True, [], {}, ["a"], "a\0b", TOO_LONG]
 WRONG_NUMBER = [0, -1, 1.5, True, [], {}, "x", "", "1.0", "-1", "1e3", "٣", "9" * 30, 2**63, 10**40]
 WRONG_CLUSTER = [1, True, [], {}, "", "A", "-a", "a-", "a b", "a\n", "ünï", "a\0", "x" * 64]
+
+WRONG_PAIRS = [1, True, "a", ["a"], ["=1"], ["a=1", "a=2"], {"a": []}, {"a": None}, [1], [None], "a\0=1"]
+WRONG_NICS = [1, True, "a", "color=red", "net-id=", "net-id=a,port-id=b", {"net-id": 1}, {}, [["net-id=a"]]]
 
 # By how a parameter is read, or by its name where its reader is its own.
 WRONG: Mapping[object, list[object]] = {
@@ -30,6 +33,23 @@ WRONG: Mapping[object, list[object]] = {
     "count": [*WRONG_NUMBER, 10001],
     "lines": [*WRONG_NUMBER, 10001],
     "durability": ["", "none", 1, [], {}],
+    params_cloud.provider_name: [1, True, [], {}, "", "a b", "a\n", "ünï", "a\0", "a/b", "x" * 129],
+    params_cloud.machine_uuid: [1, True, [], {}, "", "x", "9f3d9729", "9f3d9729-f220-11e3-adbb-b86b23dc947g"],
+    params_cloud.long_text: [1, True, [], {}, "a\0", "x" * 65536],
+    params_cloud.pairs: WRONG_PAIRS,
+    params_cloud.files: [*WRONG_PAIRS, "relative=1", {"relative": "1"}, {"/a": "x" * 65536}],
+    params_cloud.meta: [*WRONG_PAIRS, "conpaassql=1", {"CONPAASSQL-x": "1"}, ["a=1", "MySQL-Fabric-uuid=1"]],
+    params_cloud.IMAGE_FILTERS: [*WRONG_PAIRS, "color=red", "minram=x", "mindisk=-1", ["name=a", "NAME=b"], "ram=1"],
+    params_cloud.FLAVOR_FILTERS: [*WRONG_PAIRS, "color=red", "vcpus=x", "ram=", "ram=1e3", "minram=1"],
+    "generic_filters": [*WRONG_PAIRS, "color=red"],
+    params_cloud.private_nics: [*WRONG_NICS, "net-id=a,v4-fixed-ip=x", "port-id=a,v4-fixed-ip=10.0.0.1"],
+    params_cloud.public_nics: [*WRONG_NICS, "net-id=a,v4-fixed-ip=10.0.0.1"],
+    params_cloud.block_devices: [
+        *(1, True, "", "vdb", "vdb=", "=1", "vdb=:volume:1", "vdb=1:blank:1", "vdb=1:tape", "vdb=1::x"),
+        *("vdb=1:::maybe", "vdb=1::::", ["vdb=1", 1], {"vdb": None}, ["vdb=1"] * 1001),
+    ],
+    "number_machines": [*WRONG_NUMBER, 10001],
+    "swap": [*(wrong for wrong in WRONG_NUMBER if wrong != 0), (1 << 24) + 1],
 }
 
 RIGHT: Mapping[str, Any] = {
@@ -39,7 +59,12 @@ RIGHT: Mapping[str, Any] = {
     "password": "secret",
     "options": {"wait_timeout": 5},
     "job": 1,
+    "provider_type": "DUMMY",
+    "url": "http://127.0.0.1/",
+    "machine_uuid": "9f3d9729-f220-11e3-adbb-b86b23dc9477",
 }
+
+EXPECTED = ("invalid", "not-found", "conflict", "forbidden", "unsafe", "provider", "unknown-provider")
 
 HOSTILE = (
     "a'b",
@@ -87,8 +112,12 @@ def ask(rig: Rig, method: object, given: object, id_: object = 7) -> Response:
 
 def right(operation: Operation) -> dict[str, Any]:
     """Parameters that suit an operation."""
-    name = "hostile" if operation.name == "create_cluster" else "absent"
-    return {p.name: {**RIGHT, "name": name}[p.name] for p in operation.params if p.name in RIGHT or p.name == "name"}
+    name = "hostile" if operation.name in ("create_cluster", "provider_register") else "absent"
+    known = {**RIGHT, "name": name, "provider_id": name}
+    given = {param.name: known[param.name] for param in operation.params if param.name in known}
+    if "cluster" in given:
+        given.pop("provider_id", None)  # where both may stand, a cluster is meant
+    return given
 
 
 def wrong_values(param: Param) -> list[object]:
@@ -199,7 +228,7 @@ def test_hostile_text(rig: Rig, operation: Operation, param: Param) -> None:
         assert set(answer) in (REFUSAL, {"result", "error", "id"})
         if answer["error"] is not None:
             refused(response, answer["code"], 200, 7)
-            assert answer["code"] in ("invalid", "not-found", "conflict", "forbidden", "unsafe")
+            assert answer["code"] in EXPECTED
             assert rig.world() == before
 
 

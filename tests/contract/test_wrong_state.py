@@ -12,6 +12,8 @@ from harness import Rig, refused
 
 USER = {"username": "ann", "password": "secret"}
 NAME = {"name": "shop"}
+LOGIN = {"username": "ann", "password": "secret", "url": "http://127.0.0.1/", "provider_type": "DUMMY"}
+UUID = "9f3d9729-f220-11e3-adbb-b86b23dc9477"
 OPTIONS = {"options": {"wait_timeout": 5}}
 ON_THE_PRIMARY = [
     ("configure_user", USER),
@@ -44,6 +46,17 @@ EMPTY = [
     ("add_nodes", {"function": "nonsense"}, "invalid"),
     ("add_nodes", {"count": 101}, "invalid"),
     ("get_node_log", {"id": 1}, "not-found"),
+    ("provider_register", {"provider_id": "default", **LOGIN}, "provider"),
+    ("provider_register", {"provider_id": "new", **LOGIN, "provider_type": "NONE"}, "provider"),
+    ("provider_register", {"provider_id": "new", **LOGIN, "extra": "color=red"}, "invalid"),
+    ("provider_unregister", {"provider_id": "default"}, "provider"),
+    ("provider_unregister", {"provider_id": "absent"}, "unknown-provider"),
+    ("machine_create", {"provider_id": "absent"}, "unknown-provider"),
+    ("machine_create", {"provider_id": "default", "number_machines": 101}, "invalid"),
+    ("machine_destroy", {"provider_id": "default", "machine_uuid": UUID}, "unknown-machine"),
+    ("snapshot_create", {"provider_id": "default", "machine_uuid": UUID}, "unknown-machine"),
+    ("snapshot_destroy", {"provider_id": "default", "machine_uuid": UUID}, "unknown-machine"),
+    ("create_cluster", {"name": "other", "provider": "absent"}, "unknown-provider"),
 ]
 
 # While servers are stopped by the user's wish.

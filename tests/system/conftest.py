@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from installation import Installation, installation
+from installation import LOCAL, Installation, installation
 
 TEMPLATE = Path(tempfile.gettempdir()) / "conpaassql-tests-template"
 
@@ -24,13 +24,19 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def install(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Installation]]:
+def provider(request: pytest.FixtureRequest) -> str:
+    """Where VMs come from: this machine itself, unless a test asks for more by ``on_each_provider``."""
+    return str(getattr(request, "param", LOCAL))
+
+
+@pytest.fixture
+def install(short_folder: Path, provider: str) -> Iterator[Callable[..., Installation]]:
     """Make installations that are gone after the test; each has a network of its own."""
     with ExitStack() as stack:
         made: list[Installation] = []
 
         def make(name: str = "a", network: str = "127.50.0.0/16", **options: object) -> Installation:
-            found = stack.enter_context(installation(short_folder / name, network, TEMPLATE, **options))
+            found = stack.enter_context(installation(short_folder / name, network, TEMPLATE, provider, **options))
             made.append(found)
             return found
 

@@ -1,4 +1,4 @@
-"""A manager of its own, on LOCAL, with real servers: what the system tests work with."""
+"""A manager of its own, on LOCAL or on a simulated OpenNebula, with real servers: what the system tests work with."""
 
 import os
 import signal
@@ -7,18 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import MySQLdb
+import pytest
 import requests
 
-from conpaassql.iaas import local
+from cloud_sim import Simulated, simulated
+from conpaassql import iaas
 
 ROOT = Path(__file__).parents[2]
+LOCAL, OPENNEBULA = "LOCAL", "OPENNEBULA_XMLRPC"
 DEADLINE_S = 120.0  # nobody waits that long but on a disk that others are filling
 Found = TypeVar("Found")
+
+on_each_provider = pytest.mark.parametrize("provider", [LOCAL, OPENNEBULA], indirect=True)
 
 
 def eventually(what: Callable[[], Found], within_s: float = DEADLINE_S, says: str = "") -> Found:
@@ -42,28 +47,31 @@ class Refused(Exception):
 
 
 class Installation:
-    """One manager process with its state below ``folder``; VMs outlive the process, not the test."""
+    """One manager process with its state below ``folder``; VMs outlive the process, not the test.
 
-    def __init__(self, folder: Path, network: str, template: Path, **options: object) -> None:
+    ``iaas_options`` say where the VMs come from; their directories are below ``vms``.  Of the
+    ``options`` those in capitals are of [onevm_agent_template], the others of [manager].
+    """
+
+    def __init__(self, folder: Path, vms: Path, iaas_options: dict[str, str], **options: object) -> None:
         self.folder = folder
         self.port = free_port()
-        self.network = network
         self.state = folder / "s"
-        self.vms = folder / "v"
-        self.vms.mkdir(parents=True)
-        if template.exists():
-            (self.vms / "template").symlink_to(template)
+        self.vms = vms
+        self.iaas_options = iaas_options
         self.config = folder / "manager.ini"
-        lines = "".join(f"{key} = {value}\n" for key, value in options.items())
-        self.config.write_text(
-            f"[iaas]\nDRIVER = LOCAL\nLOCAL_ROOT = {self.vms}\nLOCAL_NETWORK = {network}\n"
-            f"[manager]\nport = {self.port}\nstate_dir = {self.state}\n{lines}"
-        )
+        section = "".join(f"{key} = {value}\n" for key, value in iaas_options.items())
+        of_vms = {key: value for key, value in options.items() if key.isupper()}
+        of_manager = {"port": self.port, "state_dir": self.state, **options}
+        lines = "".join(f"{key} = {value}\n" for key, value in of_manager.items() if key not in of_vms)
+        template = "".join(f"{key} = {value}\n" for key, value in of_vms.items())
+        self.config.write_text(f"[iaas]\n{section}[manager]\n{lines}[onevm_agent_template]\n{template}")
         self.process: subprocess.Popen[bytes] | None = None
         self.session = requests.Session()
         self.session.trust_env = False
         self.log = folder / "manager.log"
         self.answers: list[str] = []
+        self.sim: Simulated | None = None  # with OPENNEBULA: where things can be made to go wrong
 
     def start(self, *program: str) -> None:
         """Start the manager (or another program in its place) and wait until it answers."""
@@ -172,9 +180,15 @@ class Installation:
         """Return the VMs that really are there, by node id."""
         return {vm.tags["node"]: vm.state for vm in self.driver().list()}
 
-    def driver(self) -> local.Driver:
+    def driver(self) -> iaas.Driver:
         """Return the driver that the manager uses."""
-        return local.Driver({"LOCAL_ROOT": str(self.vms), "LOCAL_NETWORK": self.network}, "conpaassql")
+        options = {key: value for key, value in self.iaas_options.items() if key != "DRIVER"}
+        return iaas.load(self.iaas_options["DRIVER"], options, "conpaassql")
+
+    def place(self, node: int) -> Path:
+        """Return the directory of a node's VM, whatever the provider calls it."""
+        vm = next(vm for vm in self.driver().list() if vm.tags["node"] == str(node))
+        return next(path for name in (vm.name, f"one-{vm.id}") for path in self.vms.glob(f"*/{name}"))
 
     def destroy(self) -> None:
         """End the manager and every VM."""
@@ -208,11 +222,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def installation(folder: Path, network: str, template: Path, **options: object) -> Iterator[Installation]:
-    """An installation that is running, and gone at the end."""
-    found = Installation(folder, network, template, **options)
-    try:
+def installation(
+    folder: Path, network: str, template: Path, provider: str = LOCAL, **options: object
+) -> Iterator[Installation]:
+    """An installation that is running, and gone at the end.  ``network`` is where its VMs have their addresses."""
+    with ExitStack() as stack:
+        vms = folder / "one" if provider == OPENNEBULA else folder / "v"
+        vms.mkdir(parents=True)
+        if template.exists():
+            (vms / "template").symlink_to(template)
+        sim = stack.enter_context(simulated(folder, network=network)) if provider == OPENNEBULA else None
+        here = {"DRIVER": LOCAL, "LOCAL_ROOT": str(vms), "LOCAL_NETWORK": network}
+        found = Installation(folder, vms, {"DRIVER": OPENNEBULA, **sim.options} if sim else here, **options)
+        found.sim = sim
+        stack.callback(found.destroy)
         found.start()
         yield found
-    finally:
-        found.destroy()

@@ -1,6 +1,6 @@
 """A manager that kills itself, as SIGKILL does, before or after a given step of its loop.
 
-Usage: mortal.py before:CreateVm -c manager.ini
+Usage: mortal.py before:CreateVm -c manager.ini; before:any and after:any are about the first step that is taken.
 """
 
 import os
@@ -19,7 +19,7 @@ def main() -> None:
     cli.set_up_logging(found.manager.logfile)
 
     def on_step(when: str, step: Step) -> None:
-        if f"{when}:{type(step).__name__}" == fatal:
+        if fatal in (f"{when}:{type(step).__name__}", f"{when}:any"):
             print(f"killed {when} {step}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -18,7 +18,7 @@ def agent_pid(home: Installation, node: int) -> int:
 
 
 def _pid(home: Installation, node: int, word: str) -> int:
-    folder = str(next(home.vms.glob(f"*/*-{node}")) / "disk")
+    folder = str(home.place(node) / "disk")
     for process in os.listdir("/proc"):
         if process.isdigit():
             try:

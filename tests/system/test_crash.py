@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from installation import Installation, eventually
+from installation import Installation, eventually, on_each_provider
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, on_each_provider]
 
 Install = Callable[..., Installation]
 MORTAL = str(Path(__file__).with_name("mortal.py"))
@@ -40,13 +40,17 @@ def settled(home: Installation) -> bool:
         names = [cluster["name"] for cluster in home.call("list_clusters")["clusters"]]
         for name in names:
             found = home.cluster(name)
-            if found["jobs"] or (found["diagnosis"] and found["diagnosis"][0]["code"] != "no-database"):
+            if (
+                found["state"] in ("PROLOGUE", "ADAPTING")
+                or found["jobs"]
+                or (found["diagnosis"] and found["diagnosis"][0]["code"] != "no-database")
+            ):
                 return False
             for node in found["nodes"]:
                 info = home.node(node, name)
                 if info["role"] == "replica" and info["compared"] != "equal":
                     return False
-    except OSError:
+    except OSError:  # it died, or has not begun to answer
         return False
     return True
 

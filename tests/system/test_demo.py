@@ -100,10 +100,11 @@ def read_until(demo: "subprocess.Popen[str]", word: str) -> str:
     raise AssertionError(f"the demo ended before {word!r}: {text}")
 
 
-def test_once_makes_a_cluster_and_leaves_nothing(short_folder: Path, home: Path) -> None:
+@pytest.mark.parametrize("provider", ["local", "opennebula-sim"])
+def test_once_makes_a_cluster_and_leaves_nothing(short_folder: Path, home: Path, provider: str) -> None:
     place = short_folder / "d"
     done = subprocess.run(
-        command(place, "--once"),
+        command(place, "--once", "--provider", provider),
         cwd="/",
         env=environment(home),
         stdin=subprocess.DEVNULL,
@@ -215,6 +216,21 @@ def test_a_killed_demo_is_cleared_up_also_where_its_place_gave_way(short_folder:
     await_none(place)
     assert not place.exists()
     assert not wanted.exists()
+
+
+def test_a_simulated_opennebula_ends_with_its_demo(short_folder: Path, home: Path) -> None:
+    place = short_folder / "d"
+    with running(place, home, "--nodes", "1", "--provider", "opennebula-sim") as demo:
+        read_until(demo, "Ctrl-C ends")
+        assert [line for line in processes(place) if "-m onesim" in line]
+        assert (place / "manager.ini").stat().st_mode & 0o077 == 0  # the cloud's password is in it
+        demo.kill()
+        demo.communicate(timeout=PATIENCE_S)
+    await_none(place)
+    with running(place, home, "--once", "--nodes", "1") as demo:
+        text, _ = demo.communicate(timeout=PATIENCE_S)
+    assert demo.returncode == 0, text
+    assert not place.exists()
 
 
 def test_two_demos_do_not_share_a_place(short_folder: Path, home: Path) -> None:

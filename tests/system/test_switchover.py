@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import MySQLdb
 import pytest
-from installation import Installation, Refused, eventually
+from installation import Installation, Refused, eventually, on_each_provider
 from processes import agent_pid, mysqld_pid
 from writers import Writers, missing, prepare
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, on_each_provider]
 
 Install = Callable[..., Installation]
 PASSWORD = "load-Pass-1"
@@ -64,7 +64,7 @@ def test_a_switchover_that_cannot_finish_is_taken_back(install: Install) -> None
 @contextmanager
 def applier_held_up(home: Installation, node: int) -> Iterator[None]:
     """Lock the tables of a replica, as its own administrator can."""
-    socket = next(home.vms.glob(f"*/*-{node}")) / "disk" / "run" / "mysqld.sock"
+    socket = home.place(node) / "disk" / "run" / "mysqld.sock"
     connection = MySQLdb.connect(unix_socket=str(socket), user=getpass.getuser(), connect_timeout=5)
     try:
         connection.cursor().execute("FLUSH TABLES WITH READ LOCK")

@@ -18,10 +18,13 @@ from conpaassql.manager import enrolment
 from conpaassql.manager.context import Manager, order_numbers
 from conpaassql.manager.looks import Looks
 from conpaassql.manager.provider import Provider
+from conpaassql.manager.providers import Providers
+from conpaassql.manager.provision import Provision
 from conpaassql.manager.rows import NewNode
 from conpaassql.manager.store import open_store
 from conpaassql.model import Flavor, Goal, Node
 from conpaassql.pki import Identity
+from conpaassql.vault import open_vault
 
 AUTHORITY = pki.new_authority("conpaassql")
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -31,18 +34,24 @@ Join = Callable[..., x509.Certificate]
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     store = open_store(tmp_path / "store.sqlite")
+    vault = open_vault(tmp_path)
+    cloud = Provider(dummy.Driver({}, "conpaassql"), time.monotonic)
+    providers = Providers(cloud, store, vault, "conpaassql", clock=time.monotonic)
     yield Manager(
         settings=settings.parse_manager("[iaas]\nDRIVER = DUMMY\n"),
         store=store,
         looks=Looks(),
         agents=PretendAgents(),
-        provider=Provider(dummy.Driver({}, "conpaassql"), time.monotonic),
+        providers=providers,
+        provision=Provision(),
+        vault=vault,
         authority=AUTHORITY,
         join_key=b"j" * 32,
         numbers=order_numbers(1),
         now=lambda: NOW,
         wake=lambda _cluster: None,
     )
+    providers.close()
     store.close()
 
 
@@ -55,7 +64,9 @@ def added(manager: Manager, *, vm: bool) -> Node:
     cluster_id = manager.store.clusters.list()[0].id
     node = manager.store.nodes.add(cluster_id, NewNode(name_stem="agent", group="g"), NOW)
     if vm:
-        manager.provider.create(VmSpec(name=node.name, flavor=Flavor(), tags={}, context={}, template=""))
+        manager.providers.get("default").create(
+            VmSpec(name=node.name, flavor=Flavor(), tags={}, context={}, template="")
+        )
     return node
 
 
@@ -150,5 +161,5 @@ def test_a_node_that_the_cloud_does_not_know_asks_again(manager: Manager) -> Non
     with pytest.raises(IaasError):
         join(manager, node, asked=request(key))
     assert manager.store.snapshot(node.cluster_id).joined == frozenset()
-    manager.provider.create(VmSpec(name=node.name, flavor=Flavor(), tags={}, context={}, template=""))
+    manager.providers.get("default").create(VmSpec(name=node.name, flavor=Flavor(), tags={}, context={}, template=""))
     assert join(manager, node, asked=request(key))

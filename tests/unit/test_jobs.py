@@ -6,7 +6,7 @@ import pytest
 
 from builders import facts, following, fresh, job, primary, replica, sight, stopped, vm, working
 from conpaassql.cluster import jobs
-from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.facts import Facts, Refusal, Seen, Sight
 from conpaassql.model import ClusterGoal, Durability, Goal, JobKind, JobState, VmState
 
 ABSENT = Goal.ABSENT
@@ -82,19 +82,35 @@ def test_going_on_and_overdue(name: str, kind: JobKind, nodes: tuple[int, ...], 
 def test_hopeless(name: str, nodes: tuple[int, ...], look: Facts, says: str) -> None:
     verdict = jobs.judge(job(JobKind.ADD_NODES, *nodes), look)
     assert verdict is not None
-    assert (verdict.state, verdict.code) == (JobState.FAILED, "iaas")
+    assert (verdict.state, verdict.code) == (JobState.FAILED, "conflict" if says == "removed while" else "iaas")
     assert says in verdict.says
+
+
+def test_what_the_cloud_refuses_for_good_is_not_asked_for_until_the_deadline() -> None:
+    refusal = Refusal(code="iaas-quota", says="The limit of 3 VMs is reached.")
+    verdict = jobs.judge(job(JobKind.ADD_NODES, 2), facts(primary(), sight(2, Seen.UNSEEN, refusal=refusal)))
+    assert verdict is not None
+    assert (verdict.state, verdict.code, verdict.says) == (JobState.FAILED, refusal.code, refusal.says)
+    overtaken = sight(2, Seen.BOOTING, refusal=refusal)  # the answer was lost, and the next one was a refusal
+    assert jobs.judge(job(JobKind.ADD_NODES, 2), facts(primary(), overtaken)) is None
 
 
 def test_every_kind_has_rows() -> None:
     assert {row[1] for row in DONE} == {row[1] for row in GOING_ON} == set(JobKind)
 
 
+def test_the_deadline_tells_what_the_cloud_says() -> None:
+    pending = sight(2, Seen.BOOTING, vm=vm(2, VmState.PENDING, "Not enough CPU on hosts: 0,1"))
+    verdict = jobs.judge(job(JobKind.ADD_NODES, 2, deadline_s=0), facts(primary(), pending))
+    assert verdict is not None
+    assert "node 2 is booting (Not enough CPU on hosts: 0,1)" in verdict.says
+
+
 def test_the_deadline_names_who_is_waited_for() -> None:
     broken = replica(3, replica=following(1, applying=False, error="error 1062"))
     verdict = jobs.judge(job(JobKind.ADD_NODES, 2, 3, deadline_s=0), facts(primary(), sight(2, Seen.BOOTING), broken))
     assert verdict is not None
-    assert "node 2 is booting" in verdict.says
+    assert "node 2 is booting;" in verdict.says
     assert "error 1062" in verdict.says
 
 

@@ -1,10 +1,11 @@
 """The life of one VM: every (goal, seen), and when a leaving node is let go."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from builders import facts, following, primary, replica, sight
+from builders import facts, following, primary, replica, sight, vm
 from conpaassql.cluster import lifecycle, steps
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.cluster.steps import Step
@@ -76,6 +77,37 @@ LEAVING: list[tuple[str, Facts, tuple[Step, ...]]] = [
 @pytest.mark.parametrize(("name", "look", "expected"), LEAVING, ids=[row[0] for row in LEAVING])
 def test_leaving(name: str, look: Facts, expected: tuple[Step, ...]) -> None:
     assert lifecycle.next_steps(look) == expected
+
+
+def test_a_lost_vm_comes_back_to_the_disk_that_outlived_it() -> None:
+    kept = sight(2, Seen.GONE, keeps_disk=True)
+    assert lifecycle.next_steps(facts(primary(), kept)) == (steps.RecreateVm(2),)
+    assert lifecycle.next_steps(facts(primary(), replace(kept, seen=Seen.BLIND))) == NOTHING
+    leaving = sight(2, Seen.GONE, Goal.ABSENT, keeps_disk=True)
+    assert lifecycle.next_steps(facts(primary(), leaving)) == (steps.Forget(2),)
+
+
+def test_a_vm_whose_node_was_removed_is_no_orphan() -> None:
+    look = replace(facts(primary()), strays=(vm(7),))
+    assert lifecycle.next_steps(look) == (steps.DeleteStray("vm-7"),)
+
+
+def shown(of: Sight, **labels: str) -> Sight:
+    assert of.vm
+    return replace(of, vm=replace(of.vm, labels=labels))
+
+
+def test_the_cloud_s_words_are_kept_true() -> None:
+    assert lifecycle.next_steps(facts(shown(primary(), role="primary"), shown(replica(2), role="replica"))) == NOTHING
+    moved = facts(shown(primary(), role="replica"), shown(replica(2), role="primary"))
+    assert lifecycle.next_steps(moved) == (steps.LabelVm(1, "primary"), steps.LabelVm(2, "replica"))
+    assert lifecycle.next_steps(facts(shown(primary()))) == (steps.LabelVm(1, "primary"),)
+
+
+def test_where_the_cloud_shows_nothing_nothing_is_said() -> None:
+    assert lifecycle.next_steps(facts(primary(), replica(2))) == NOTHING
+    off = sight(2, Seen.OFF)
+    assert steps.LabelVm(2, "replica") not in lifecycle.next_steps(facts(primary(), shown(off)))
 
 
 def test_a_sight_without_an_agent_has_nothing_to_say() -> None:

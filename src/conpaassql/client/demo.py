@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from conpaassql.client import demo_place, demo_sql, ends, jobs, state
+from conpaassql.client import demo_cloud, demo_place, demo_sql, ends, jobs, state
 from conpaassql.client.demo_place import Place
 from conpaassql.client.wire import Server
 from conpaassql.errors import ConfigError, Unauthorized, Unavailable
@@ -25,7 +25,6 @@ from conpaassql.errors import ConfigError, Unauthorized, Unavailable
 PROGRAM = "demo"
 ADDRESS = "127.0.0.1"
 START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -37,8 +36,14 @@ class Options:
     nodes: int
     place: Path
     port: int
+    provider: str
     network: str
-    scripts: Path
+    project: Path
+
+    @property
+    def scripts(self) -> Path:
+        """Where the commands are that the demo proposes."""
+        return self.project / "scripts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nodes=given.nodes,
         place=given.dir or given.project / ".demo",
         port=given.port,
+        provider=given.provider,
         network=given.network,
-        scripts=given.project / "scripts",
+        project=given.project,
     )
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for number in SIGNALS:
@@ -96,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=_count, default=3, help="how many database nodes (3)")
     parser.add_argument("--dir", type=Path, help="where to keep everything meanwhile (.demo in the project)")
     parser.add_argument("--port", type=int, default=0, help="the manager's port (50000 if that is free)")
+    says = f"the cloud: this machine itself, or a simulated OpenNebula on it ({demo_cloud.LOCAL})"
+    parser.add_argument("--provider", choices=demo_cloud.PROVIDERS, default=demo_cloud.LOCAL, help=says)
     parser.add_argument("--network", default="127.0.0.0/8", help="addresses for the nodes (127.0.0.0/8)")
     parser.add_argument("--project", type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
     parser.add_argument("--install-s", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -152,11 +160,13 @@ def _show(options: Options, place: Place, clock: Clock, stack: ExitStack) -> "su
 
 
 def _manager(options: Options, place: Place, stack: ExitStack) -> tuple[int, "subprocess.Popen[bytes]", Server]:
-    """Start a manager; when somebody else was faster at the usual port, on another."""
+    """Start a cloud and a manager; when somebody else was faster at the usual port, on another."""
+    simulator = options.project / "contrib" / "onesim"
+    cloud = stack.enter_context(demo_cloud.cloud(options.provider, place, options.network, simulator))
     for port in (options.port,) if options.port else (_free_port(50000), _free_port(0)):
-        _configure(options, place, port)
+        _configure(cloud, place, port)
         manager = _started(place)
-        stack.callback(_stop, manager)
+        stack.callback(demo_cloud.stop, manager)
         try:
             return port, manager, stack.enter_context(_reached(place, port, manager))
         except Unavailable:
@@ -165,10 +175,11 @@ def _manager(options: Options, place: Place, stack: ExitStack) -> tuple[int, "su
     raise Unavailable(f"No port of {ADDRESS} is free.")
 
 
-def _configure(options: Options, place: Place, port: int) -> None:
+def _configure(cloud: Mapping[str, str], place: Place, port: int) -> None:
+    iaas = "".join(f"{key} = {value}\n" for key, value in cloud.items())
+    place.config.touch(mode=0o600)  # a cloud may have a password
     place.config.write_text(
-        "[iaas]\nDRIVER = LOCAL\n"
-        f"LOCAL_ROOT = {place.vms}\nLOCAL_NETWORK = {options.network}\n"
+        f"[iaas]\n{iaas}"
         f"[manager]\nname = {demo_place.OWNER}\naddress = {ADDRESS}\nport = {port}\nstate_dir = {place.state}\n"
         f"[onevm_agent_template]\nNAME = {demo_place.STEM}\n",
         encoding="utf-8",
@@ -197,15 +208,6 @@ def _started(place: Place) -> "subprocess.Popen[bytes]":
             stderr=log,
             start_new_session=True,
         )
-
-
-def _stop(manager: "subprocess.Popen[bytes]") -> None:
-    manager.terminate()
-    try:
-        manager.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        manager.kill()
-        manager.wait()
 
 
 @contextmanager

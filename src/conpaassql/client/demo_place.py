@@ -18,6 +18,8 @@ from conpaassql.iaas import local
 OWNER = "demo"
 STEM = "node"
 CLEAR_TIMEOUT_S = 30.0
+_SIMULATOR_OWNER = "one"  # as contrib/onesim calls its VMs, and its lock
+_SIMULATOR_LOCK = ".onesim.lock"
 _MARK = ".conpaassql-demo"
 _TMP = Path("/tmp")  # noqa: S108  not TMPDIR, which may be long; what is found there is checked for its owner
 # A socket's path has 107 bytes at most (unix(7)); the longest below a place is that of a node's mysqld.
@@ -102,17 +104,10 @@ def clear(place: Place) -> None:
         IaasError: something does not end in time, or does not let itself be removed.
     """
     deadline = time.monotonic() + CLEAR_TIMEOUT_S
-    _await_manager(place, deadline)
-    while (place.vms / OWNER).exists():
-        # A driver begins by removing half-made VMs; one whose boot was cut short takes a moment to end.
-        driver = local.Driver({"LOCAL_ROOT": str(place.vms)}, OWNER)
-        for vm in driver.list():
-            driver.delete(vm.id)
-        if not any((place.vms / OWNER).iterdir()):
-            break
-        if time.monotonic() > deadline:
-            raise IaasError(f"VMs are left in {place.vms}; the next demo in this place removes them.")
-        time.sleep(0.05)
+    _await_end(place.state / "lock", f"A manager still runs on {place.state}; stop it.", deadline)
+    _await_end(place.vms / _SIMULATOR_LOCK, f"A simulator still runs in {place.vms}; stop it.", deadline)
+    for owner in (OWNER, _SIMULATOR_OWNER):
+        _clear_vms(place, owner, deadline)
     _forget(place)
     for found in place.root.iterdir():
         if found.name == _MARK:
@@ -161,18 +156,31 @@ def _private(root: Path) -> Path:
     return root
 
 
-def _await_manager(place: Place, deadline: float) -> None:
-    """Wait until no manager holds the state any more: that of a demo that was killed ends by itself."""
-    with suppress(FileNotFoundError), (place.state / "lock").open("rb") as lock:
+def _await_end(path: Path, says: str, deadline: float) -> None:
+    """Wait until nobody holds the lock at ``path`` any more: what belongs to a killed demo ends by itself."""
+    with suppress(FileNotFoundError), path.open("rb") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
                 if time.monotonic() > deadline:
-                    raise IaasError(f"A manager still runs on {place.state}; stop it.") from exc
+                    raise IaasError(says) from exc
                 time.sleep(0.05)
             else:
                 return
+
+
+def _clear_vms(place: Place, owner: str, deadline: float) -> None:
+    while (place.vms / owner).exists():
+        # A driver begins by removing half-made VMs; one whose boot was cut short takes a moment to end.
+        driver = local.Driver({"LOCAL_ROOT": str(place.vms)}, owner)
+        for vm in driver.list():
+            driver.delete(vm.id)
+        if not any((place.vms / owner).iterdir()):
+            break
+        if time.monotonic() > deadline:
+            raise IaasError(f"VMs are left in {place.vms}; the next demo in this place removes them.")
+        time.sleep(0.05)
 
 
 def _forget(place: Place) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from conpaassql.client import tables
 from conpaassql.client.wire import Server
 from conpaassql.errors import Conflict, Unavailable
 
 POLL_S = 0.25
+MOST_SAYS = 60  # letters of a sentence beside the bar
 GRACE_S = 60.0  # beyond the job's own deadline, for the manager to call it failed
 
 
@@ -48,7 +50,7 @@ def follow(server: Server, job: int) -> dict[str, Any]:
     """
     last: dict[str, Any] = {}
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(f"job {job}", total=1.0)
         for last in looks(server, job):
@@ -57,7 +59,11 @@ def follow(server: Server, job: int) -> dict[str, Any]:
 
 
 def _words(job: dict[str, Any]) -> str:
-    return f"job {job['id']} {job['kind']}" + (f" {job['state']}" if job["state"] != "running" else "")
+    """Return what stands before the bar: also what keeps a job that runs, as machines' jobs say it."""
+    if job["state"] != "running":
+        return f"job {job['id']} {job['kind']} {job['state']}"
+    kept = f" ({tables.plain(job['says'])[:MOST_SAYS]})" if job["says"] else ""
+    return f"job {job['id']} {'undoing ' if job.get('undoing') else ''}{job['kind']}{kept}"
 
 
 def _patience_s(job: dict[str, Any]) -> float:

@@ -1,7 +1,5 @@
 """The command line of a manager's client: ``run-manager-client.sh HOST PORT VERB [ARG...]``."""
 
-import getpass
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,12 +8,11 @@ from typing import Any, BinaryIO
 
 from conpaassql import catalog
 from conpaassql.catalog import Effect
-from conpaassql.client import ends, jobs, words
+from conpaassql.client import ends, found, jobs, passwords, words
 from conpaassql.client.ends import End
-from conpaassql.client.state import Door, door
 from conpaassql.client.wire import Answer, Server, saved
 from conpaassql.client.words import Request
-from conpaassql.errors import Invalid, Unauthorized, Unavailable
+from conpaassql.errors import Invalid
 
 PROGRAM = "run-manager-client.sh"
 ABOUT = f"""\
@@ -63,20 +60,8 @@ def run(arguments: Sequence[str]) -> End:
     if len(rest) < 3 or not rest[1].isdigit() or not 0 < int(rest[1]) < 65536:
         raise Invalid(f"Usage: {PROGRAM} HOST PORT VERB [ARG...]; --help lists all verbs.")
     request = words.read(rest[2], rest[3:])
-    with Server(_door(rest[0], int(rest[1]))) as server:
+    with Server(found.reached(rest[0], int(rest[1]))) as server:
         return _finish(server, _perform(server, request), request=request, wait="--wait" in options)
-
-
-def _door(host: str, port: int) -> Door:
-    """Find the way in; without a token say first whether there is anybody to talk to."""
-    try:
-        return door(host, port)
-    except Unauthorized:
-        try:
-            socket.create_connection((host, port), timeout=5).close()
-        except OSError as exc:
-            raise Unavailable(f"There is no manager at {host}:{port} ({exc.strerror or exc}); start it first.") from exc
-        raise
 
 
 def overview() -> str:
@@ -115,12 +100,7 @@ def _with_secret(request: Request) -> dict[str, Any]:
     """Return the values, with a password that is to be asked for."""
     if not request.asks_secret:
         return dict(request.values)
-    if sys.stdin is None:
-        raise Invalid("Standard input is closed, and the password is to come from there.")
-    secret = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    if not secret:
-        raise Invalid("The password on standard input is empty; write it there, followed by a line end.")
-    return {**request.values, words.SECRET: secret}
+    return {**request.values, words.SECRET: passwords.asked()}
 
 
 def _finish(server: Server, answer: Answer, *, request: Request, wait: bool) -> End:

@@ -11,7 +11,7 @@ from conpaassql.errors import Invalid
 from conpaassql.params import Param
 
 BY_VERB: Mapping[str, Row] = {verb: row for row in catalog.ROWS for verb in (row.name, *row.spellings)}
-OPTIONS = ("cluster", "force")  # given by name only; words stand for the others, in their order
+OPTIONS = ("cluster", "force", "provider_id")  # given by name only; words stand for the others, in their order
 SECRET = "password"  # noqa: S105  the name of a parameter
 
 

@@ -29,14 +29,27 @@ class Seen(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The cloud's last word on a VM that was asked for, when asking again will not help."""
+
+    code: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What one look showed of one node.  ``agent`` is None when it did not answer."""
+    """What one look showed of one node.  ``agent`` is None when it did not answer.
+
+    ``keeps_disk``: the node's data lie on a disk that outlives its VM.
+    """
 
     node: Node
     joined: bool
     seen: Seen
     vm: Vm | None = None
     agent: AgentFacts | None = None
+    refusal: Refusal | None = None
+    keeps_disk: bool = False
 
     @property
     def id(self) -> int:
@@ -85,6 +98,7 @@ class Sight:
 class Facts:
     """One look at one cluster: its wish, its nodes, its running jobs, the time of looking.
 
+    ``strays`` are VMs of nodes that were removed: made by a call whose answer nobody waited for.
     ``initialised``: the first database was made once; from then on an empty primary is a loss
     and never a beginning.
     """
@@ -94,6 +108,7 @@ class Facts:
     nodes: tuple[Sight, ...]
     jobs: tuple[Job, ...]
     at: datetime
+    strays: tuple[Vm, ...] = ()
 
     @cached_property
     def by_id(self) -> Mapping[int, Sight]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.facts import Facts, Refusal, Seen, Sight
 from conpaassql.model import Job, JobKind, JobState
 from conpaassql.protocol import Server
 
@@ -24,8 +24,8 @@ def judge(job: Job, facts: Facts) -> Verdict | None:
     """Return the job's end, or None while it goes on."""
     if HOLDS[job.kind](job, facts):
         return DONE
-    if says := _hopeless(job, facts):
-        return Verdict(state=JobState.FAILED, code="iaas", says=says)
+    if refusal := _hopeless(job, facts):
+        return Verdict(state=JobState.FAILED, code=refusal.code, says=refusal.says)
     if facts.at >= job.deadline_at:
         return Verdict(state=JobState.FAILED, code="unavailable", says=_overdue(job, facts))
     return None
@@ -92,20 +92,25 @@ HOLDS: Mapping[JobKind, Callable[[Job, Facts], bool]] = {
 }
 
 
-def _hopeless(job: Job, facts: Facts) -> str:
+def _hopeless(job: Job, facts: Facts) -> Refusal | None:
     if job.kind is JobKind.SWITCHOVER and not any(sight.wanted for sight in _of(job, facts)):
-        return "The node that was to become primary was removed."
+        return Refusal(code="conflict", says="The node that was to become primary was removed.")
     if job.kind is not JobKind.ADD_NODES:
-        return ""
+        return None
     if not any(sight.wanted for sight in _of(job, facts)):
-        return "All its nodes were removed while they were being added."
-    failed = next((s for s in _of(job, facts) if s.seen in (Seen.FAILED, Seen.TAKEN)), None)
-    if failed is None:
-        return ""
-    if failed.seen is Seen.TAKEN:
-        return f"The cloud has another VM called {failed.node.name}; choose another [manager] name, or remove that VM."
-    reason = failed.vm.message if failed.vm and failed.vm.message else "it gave no reason"
-    return f"The cloud could not bring up the VM of node {failed.id}: {reason}."
+        return Refusal(code="conflict", says="All its nodes were removed while they were being added.")
+    return next((found for sight in _of(job, facts) if (found := _refused(sight))), None)
+
+
+def _refused(sight: Sight) -> Refusal | None:
+    """Why the cloud will never bring up a node's VM; None: it may."""
+    if sight.seen is Seen.TAKEN:
+        says = f"The cloud has another VM called {sight.node.name}; choose another [manager] name, or remove that VM."
+        return Refusal(code="iaas", says=says)
+    if sight.seen is Seen.FAILED:
+        reason = sight.vm.message if sight.vm and sight.vm.message else "it gave no reason"
+        return Refusal(code="iaas", says=f"The cloud could not bring up the VM of node {sight.id}: {reason}.")
+    return sight.refusal if sight.seen is Seen.UNSEEN else None
 
 
 def _overdue(job: Job, facts: Facts) -> str:
@@ -120,7 +125,8 @@ def describe(facts: Facts, sight: Sight) -> str:
         return "ready"
     agent = sight.agent
     if agent is None:
-        return sight.seen.value
+        reason = sight.vm.message if sight.vm else ""
+        return f"{sight.seen.value} ({reason})" if reason else sight.seen.value
     if sight.working:
         return f"busy ({sight.working})"
     trouble = (agent.task.says if sight.failed_at and agent.task else "") or agent.says

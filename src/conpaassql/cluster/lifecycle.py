@@ -1,4 +1,4 @@
-"""The life of one VM: a total table from (goal, what is seen) to the next step."""
+"""The life of one VM: a total table from (goal, what is seen) to the next step; and what the cloud shows of it."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ _Next = Callable[[int], Step] | None
 NEXT: Mapping[tuple[Goal, Seen], _Next] = {
     (Goal.PRESENT, Seen.BLIND): None,
     (Goal.PRESENT, Seen.UNSEEN): steps.CreateVm,
-    (Goal.PRESENT, Seen.GONE): None,  # its data are lost: a person removes the node and adds another
+    (Goal.PRESENT, Seen.GONE): None,  # but see ``_lost``
     (Goal.PRESENT, Seen.BOOTING): None,
     (Goal.PRESENT, Seen.SILENT): None,
     (Goal.PRESENT, Seen.ALIVE): None,
@@ -35,8 +35,29 @@ NEXT: Mapping[tuple[Goal, Seen], _Next] = {
 
 def next_steps(facts: Facts) -> tuple[Step, ...]:
     """Return what the VMs of a cluster need now."""
-    found = [(sight, NEXT[sight.node.goal, sight.seen]) for sight in facts.nodes]
-    return tuple(make(sight.id) for sight, make in found if make and (sight.wanted or _released(facts, sight)))
+    found = [(sight, _lost(sight) or NEXT[sight.node.goal, sight.seen]) for sight in facts.nodes]
+    life = (make(sight.id) for sight, make in found if make and (sight.wanted or _released(facts, sight)))
+    return (*life, *(steps.DeleteStray(vm.id) for vm in facts.strays), *_labels(facts))
+
+
+def role(facts: Facts, sight: Sight) -> str:
+    """Return what the cloud shall say that a node is."""
+    return "primary" if sight.id == facts.cluster.primary else "replica"
+
+
+def _lost(sight: Sight) -> _Next:
+    """A VM that is gone comes back where its disk is still there; else its data are lost.
+
+    Then a person removes the node and adds another.
+    """
+    return steps.RecreateVm if sight.wanted and sight.seen is Seen.GONE and sight.keeps_disk else None
+
+
+def _labels(facts: Facts) -> tuple[Step, ...]:
+    """Where the cloud shows words with a VM, they are kept true."""
+    shown = [s for s in facts.wanted if s.vm and s.vm.labels is not None and s.seen in (Seen.ALIVE, Seen.BOOTING)]
+    wrong = [s for s in shown if s.vm and s.vm.labels is not None and s.vm.labels.get("role") != role(facts, s)]
+    return tuple(steps.LabelVm(s.id, role(facts, s)) for s in wrong)
 
 
 def _released(facts: Facts, sight: Sight) -> bool:

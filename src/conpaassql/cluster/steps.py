@@ -30,6 +30,25 @@ class DeleteVm(OfNode):
     """The cloud was asked for the VM's end."""
 
 
+class RecreateVm(OfNode):
+    """The cloud was asked for a new VM for the node's disk, since it had lost the old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteStray(Step):
+    """The cloud was asked for the end of a VM whose node had been removed."""
+
+    vm: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelVm(OfNode):
+    """The cloud shows the node's present role."""
+
+    quiet: ClassVar[bool] = True
+    role: str
+
+
 class Forget(OfNode):
     """The VM is gone; the node's replica account and its record were removed."""
 

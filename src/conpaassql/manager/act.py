@@ -1,6 +1,5 @@
 """Performs steps: one short function each, safe to repeat."""
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,8 +9,8 @@ from conpaassql.cluster import steps
 from conpaassql.cluster.facts import Facts, Sight
 from conpaassql.cluster.steps import Step
 from conpaassql.errors import AgentError, Error
+from conpaassql.manager import vms
 from conpaassql.manager.context import Manager
-from conpaassql.model import VmSpec
 from conpaassql.pki import Identity
 from conpaassql.protocol import Order
 
@@ -28,64 +27,20 @@ def perform(manager: Manager, facts: Facts, step: Step) -> None:
     PERFORMERS[type(step)](manager, facts, step)
 
 
-def tags(manager: Manager, facts: Facts, sight: Sight) -> dict[str, str]:
-    """Return what a VM carries so that it can be found, undone and adopted."""
-    return {
-        "manager": manager.settings.manager.name,
-        "cluster": facts.cluster.name,
-        "cluster_id": str(facts.cluster.id),
-        "durability": facts.cluster.durability,
-        "node": str(sight.id),
-        "server_id": str(sight.node.server_id),
-        "kind": sight.node.kind,
-        "group": sight.node.group,
-    }
-
-
-def _create_vm(manager: Manager, facts: Facts, step: steps.CreateVm) -> None:
-    sight = facts.by_id[step.node]
-    settings = manager.settings
-    context = {
-        "CONPAASSQL_NODE": str(sight.id),
-        "CONPAASSQL_CLUSTER": facts.cluster.name,
-        "CONPAASSQL_MANAGER_URL": settings.manager.public_url,
-        "CONPAASSQL_JOIN_TOKEN": manager.join_token(sight.node.name),
-        "CONPAASSQL_CA_BASE64": base64.b64encode(manager.authority.certificate_pem).decode(),
-    }
-    values = {**settings.template.values(), "NAME": sight.node.name}
-    template = render.vm_template(settings.template, values)
-    manager.provider.create(
-        VmSpec(
-            name=sight.node.name,
-            flavor=settings.template.flavor,
-            tags=tags(manager, facts, sight),
-            context=context,
-            template=template,
-            image=settings.template.image_id,
-            network=settings.template.network_id,
-        )
-    )
-
-
-def _power_on(manager: Manager, facts: Facts, step: steps.PowerOnVm) -> None:
-    if vm := facts.by_id[step.node].vm:
-        manager.provider.power_on(vm.id)
-
-
-def _delete_vm(manager: Manager, facts: Facts, step: steps.DeleteVm) -> None:
-    if vm := facts.by_id[step.node].vm:
-        manager.provider.delete(vm.id)
-
-
 def _forget(manager: Manager, facts: Facts, step: steps.Forget) -> None:
-    """Withdraw the replica account where a primary can be told, then the record."""
+    """Withdraw the replica account where a primary can be told, then remove the node's disk, then the record."""
     primary = facts.primary
     if primary and primary.open:
         _order(manager, primary, "revoke", protocol.Revoke(term=facts.cluster.term, name=account_name(step.node)))
+    sight = facts.by_id[step.node]
+    if sight.keeps_disk:
+        manager.providers.of(facts.cluster).delete_data_disk(sight.node.name)
     with manager.store.transaction():
         record = manager.store.snapshot(facts.cluster.id).cluster.acknowledgers
         manager.store.clusters.change(facts.cluster.id, acknowledgers=record - {step.node})
         manager.store.nodes.remove(step.node)
+        manager.store.buried.add(sight.node.name, sight.node.group, manager.now())
+    manager.looks.refuse(step.node, None)
 
 
 def account_name(node: int) -> str:
@@ -197,9 +152,7 @@ def _look_again(_manager: Manager, _facts: Facts, _step: steps.LookAgain) -> Non
 
 
 PERFORMERS: Mapping[type[Step], Callable[[Manager, Facts, Any], None]] = {
-    steps.CreateVm: _create_vm,
-    steps.PowerOnVm: _power_on,
-    steps.DeleteVm: _delete_vm,
+    **vms.PERFORMERS,
     steps.Forget: _forget,
     steps.Initialise: _initialise,
     steps.Clone: _clone,

@@ -24,22 +24,39 @@ def adopt(manager: Manager) -> None:
     """
     if any(snapshot.nodes for snapshot in manager.store.records().values()):
         return
-    view = manager.provider.view(0.0)
-    if view is None:
-        raise Unavailable("The cloud does not list its VMs, and find_existing_agents needs them; start again later.")
-    vms = [vm for vm in view.values() if "node" in vm.tags]
+    found = _everywhere(manager)
+    vms = [vm for of_provider in found.values() for vm in of_provider]
     known = {_node(vm).id: vm for vm in vms}
     answers = manager.agents.facts({node: vm.address for node, vm in known.items() if vm.address})
-    for cluster in sorted({vm.tags["cluster"] for vm in vms}):
-        _adopt_cluster(manager, cluster, [vm for vm in vms if vm.tags["cluster"] == cluster], answers)
+    for provider, of_provider in found.items():
+        for cluster in sorted({vm.tags["cluster"] for vm in of_provider}):
+            mine = [vm for vm in of_provider if vm.tags["cluster"] == cluster]
+            _adopt_cluster(manager, cluster, provider, mine, answers)
 
 
-def _adopt_cluster(manager: Manager, name: str, vms: Sequence[Vm], answers: Mapping[int, AgentFacts]) -> None:
+def _everywhere(manager: Manager) -> Mapping[str, Sequence[Vm]]:
+    """Return the VMs of nodes by provider; one that two providers list, being the same cloud, is of the first."""
+    found: dict[str, Sequence[Vm]] = {}
+    seen: set[str] = set()
+    for name in manager.providers.names():
+        view = manager.providers.get(name).view(0.0)
+        if view is None:
+            raise Unavailable(
+                f"Provider {name} does not list its VMs, and find_existing_agents needs them; start again later."
+            )
+        found[name] = [vm for vm in view.values() if "node" in vm.tags and vm.name not in seen]
+        seen.update(vm.name for vm in found[name])
+    return found
+
+
+def _adopt_cluster(
+    manager: Manager, name: str, provider: str, vms: Sequence[Vm], answers: Mapping[int, AgentFacts]
+) -> None:
     nodes = [_node(vm) for vm in vms]
     found = [answers[node.id] for node in nodes if node.id in answers]
     nothing_yet = len(found) == len(nodes) and all(facts.data is Data.EMPTY for facts in found)
     with manager.store.transaction():
-        cluster_id = _cluster(manager, name, vms[0])
+        cluster_id = _cluster(manager, name, provider, vms[0])
         for node in nodes:
             manager.store.nodes.adopt(cluster_id, node, manager.now())
         # Anybody may have confirmed commits, and a node that is silent may hold data: the record must not say less.
@@ -53,14 +70,14 @@ def _adopt_cluster(manager: Manager, name: str, vms: Sequence[Vm], answers: Mapp
     log.info("cluster %s: %d VMs were taken over", name, len(vms))
 
 
-def _cluster(manager: Manager, name: str, vm: Vm) -> int:
+def _cluster(manager: Manager, name: str, provider: str, vm: Vm) -> int:
     """Return the id of the cluster, made anew with its old id, since servers know it as their GTID domain."""
     known = {cluster.name: cluster.id for cluster in manager.store.clusters.list()}
     cluster_id = known.get(name)
     durability = Durability(vm.tags["durability"])
     if cluster_id is None:
-        return manager.store.clusters.add(name, durability, cluster_id=int(vm.tags["cluster_id"]))
-    manager.store.clusters.change(cluster_id, durability=durability)
+        return manager.store.clusters.add(name, durability, int(vm.tags["cluster_id"]), provider)
+    manager.store.clusters.change(cluster_id, durability=durability, provider=provider)
     return cluster_id
 
 

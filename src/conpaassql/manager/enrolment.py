@@ -48,8 +48,9 @@ def _find(manager: Manager, node: int) -> tuple[str, Node | None]:
 
 def _address(manager: Manager, node: Node) -> str:
     """The VM's address by the cloud's word, looked up anew when the last look did not know it."""
+    provider = manager.providers.of(manager.store.record(node.cluster_id).cluster)
     for max_age_s in (1.0, 0.0):
-        vms = manager.provider.view(max_age_s)
+        vms = provider.view(max_age_s)
         vm = vms.get(node.name) if vms else None
         if vm and vm.address:
             return vm.address

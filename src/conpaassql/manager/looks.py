@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 
-from conpaassql.cluster.facts import Facts
+from conpaassql.cluster.facts import Facts, Refusal
 from conpaassql.protocol import Counters
 
 WINDOW_S = 10.0
@@ -33,6 +33,7 @@ class Looks:
     def __init__(self) -> None:
         self._facts: dict[int, Facts] = {}
         self._samples: dict[int, deque[_Sample]] = {}
+        self._refusals: dict[int, Refusal] = {}
         self._lock = threading.Lock()
         self.generation = 0
 
@@ -56,6 +57,18 @@ class Looks:
         """Forget a cluster that is no more."""
         with self._lock:
             self._facts.pop(cluster_id, None)
+
+    def refuse(self, node: int, refusal: Refusal | None) -> None:
+        """Remember that the cloud refuses a node's VM for good; None: it does not."""
+        with self._lock:
+            if refusal:
+                self._refusals[node] = refusal
+            else:
+                self._refusals.pop(node, None)
+
+    def refusal(self, node: int) -> Refusal | None:
+        """Return the cloud's last word on a node's VM."""
+        return self._refusals.get(node)
 
     def rates(self, node: int) -> Rates:
         """Return a node's rates over the last seconds; zeros before the second look."""

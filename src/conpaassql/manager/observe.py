@@ -1,12 +1,17 @@
 """Looks at a cluster: the record, the cloud, and every agent at once, with one deadline."""
 
+import logging
 from collections.abc import Mapping
 
 from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.errors import ProviderError
 from conpaassql.manager.context import Manager
+from conpaassql.manager.provider import Provider
 from conpaassql.manager.store import Snapshot
 from conpaassql.model import Node, Vm, VmState
 from conpaassql.protocol import AgentFacts
+
+log = logging.getLogger(__name__)
 
 CLOUD_MEMORY_S = 2.0  # how old the cloud's list may be while nothing is being made or removed
 
@@ -25,7 +30,9 @@ def look(manager: Manager, cluster_id: int) -> Facts:
         Unavailable: the store does not answer.
     """
     record = manager.store.record(cluster_id)
-    vms = manager.provider.view(CLOUD_MEMORY_S)
+    provider = _provider(manager, record)
+    vms = provider.view(CLOUD_MEMORY_S) if provider else None
+    keeps_disk = provider is not None and provider.keeps_disks and manager.settings.template.data_disk_size > 0
     known = _vms(manager, record, vms)
     taken = {node.id for node in record.nodes if vms and node.name in vms and node.id not in known}
     addresses = {i: vm.address for i, vm in known.items() if vm.address and i in record.joined}
@@ -39,6 +46,8 @@ def look(manager: Manager, cluster_id: int) -> Facts:
             else _seen(known.get(node.id), answers.get(node.id), node.id in record.joined, vms is not None),
             vm=known.get(node.id),
             agent=answers.get(node.id),
+            refusal=manager.looks.refusal(node.id),
+            keeps_disk=keeps_disk,
         )
         for node in record.nodes
     )
@@ -48,9 +57,33 @@ def look(manager: Manager, cluster_id: int) -> Facts:
         nodes=sights,
         jobs=record.jobs,
         at=manager.now(),
+        strays=_strays(manager, vms),
     )
     manager.looks.put(facts)
     return facts
+
+
+def _provider(manager: Manager, record: Snapshot) -> Provider | None:
+    """The cluster's cloud; None where its login cannot be read: then it is as silent as one that does not answer."""
+    try:
+        return manager.providers.of(record.cluster)
+    except ProviderError as exc:
+        log.warning("cluster %s: %s", record.cluster.name, exc.says)
+        return None
+
+
+def _strays(manager: Manager, vms: Mapping[str, Vm] | None) -> tuple[Vm, ...]:
+    """VMs of removed nodes: a creation whose answer was lost may have come about after all.
+
+    Only those that are on record as removed: what nobody knows of may be adopted (see ``adopt``).
+    """
+    on_record = {node.name for found in manager.store.records().values() for node in found.nodes}
+    unknown = {name: vm for name, vm in (vms or {}).items() if "node" in vm.tags and name not in on_record}
+    if not unknown:
+        return ()
+    gone = manager.store.buried.among(unknown)
+    found = (vm for name, vm in unknown.items() if (name, vm.tags.get("group", "")) in gone)
+    return tuple(vm for vm in found if vm.state is not VmState.DELETING)
 
 
 def _vms(manager: Manager, record: Snapshot, vms: Mapping[str, Vm] | None) -> Mapping[int, Vm]:

@@ -1,51 +1,124 @@
-"""The manager's view of the cloud: one list of all VMs, shared by all clusters, and no older than needed."""
+"""The manager's view of one cloud: one list of all VMs, shared by all clusters, and no older than needed."""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from conpaassql.errors import IaasError, Unsupported
-from conpaassql.iaas import Driver, Power
+from conpaassql import httpd
+from conpaassql.errors import Error, IaasBusy, Unsupported
+from conpaassql.iaas import DataDisks, Driver, Labels, Power
 from conpaassql.model import Vm, VmSpec
+from conpaassql.model_cloud import DEFAULT_PROVIDER
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What keeps a cloud that hangs from taking the threads of all.
+
+    A cloud that takes longer than ``list_within_s`` to list its VMs counts as silent; ``at_once``
+    bounds the calls to it, and a further one waits for ``place_within_s``.
+    """
+
+    list_within_s: float = 10.0
+    at_once: int = 8
+    place_within_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What VMs of a provider get when nobody chooses: images and flavors by name or id, or as ``key=value, ...``."""
+
+    image: str = ""
+    flavor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What the cloud listed; None when it did not answer."""
+
+    vms: Mapping[str, Vm] | None = None
+    began_at: float = field(default=float("-inf"))
 
 
 class Provider:
     """A driver with a short memory.  ``clock`` counts seconds and never goes back."""
 
-    def __init__(self, driver: Driver, clock: Callable[[], float]) -> None:
-        self._driver = driver
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Callable[[], float],
+        name: str = DEFAULT_PROVIDER,
+        defaults: Defaults | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.name = name
+        self.driver = driver
+        self.defaults = defaults or Defaults()
+        self._limits = limits or Limits()
         self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: Mapping[str, Vm] | None = None
-        self._seen_at = float("-inf")
+        self._condition = threading.Condition()
+        self._seen = _Seen()
+        self._listing_since: float | None = None
+        self._changed_at = float("-inf")
+        self._lister = ThreadPoolExecutor(1, thread_name_prefix=f"list-{name}")
+        self._places = threading.BoundedSemaphore(self._limits.at_once)
 
     def view(self, max_age_s: float) -> Mapping[str, Vm] | None:
-        """Return every VM of this manager by name; None when the cloud does not answer."""
-        with self._lock:
-            if self._clock() - self._seen_at > max_age_s:
-                try:
-                    self._seen = {vm.name: vm for vm in self._driver.list()}
-                except IaasError as exc:
-                    log.warning("the cloud does not list its VMs: %s", exc.says)
-                    self._seen = None
-                self._seen_at = self._clock()
-            return self._seen
+        """Return every VM of this manager by name; None when the cloud does not answer in time.
+
+        A list that is older than ``max_age_s``, or began before our own last change, is asked for anew.
+        """
+        with self._condition:
+            oldest_s = max(self._clock() - max_age_s, self._changed_at)
+            while self._seen.began_at < oldest_s:
+                if self._listing_since is None:
+                    self._listing_since = self._clock()
+                    self._lister.submit(self._list, self._listing_since)
+                left_s = self._listing_since + self._limits.list_within_s - self._clock()
+                if left_s <= 0 or not self._condition.wait(left_s):
+                    log.warning("provider %s does not list its VMs in time", self.name)
+                    return None
+            return self._seen.vms
+
+    def _list(self, began_at: float) -> None:
+        found = httpd.attempt(lambda: {vm.name: vm for vm in self.driver.list()})
+        if isinstance(found, Error):
+            log.warning("provider %s does not list its VMs: %s", self.name, found.says)
+        with self._condition:
+            self._seen = _Seen(vms=None if isinstance(found, Error) else found, began_at=began_at)
+            self._listing_since = None
+            self._condition.notify_all()
+
+    @contextmanager
+    def use(self) -> Iterator[Driver]:
+        """Lend the driver for a call.
+
+        Raises:
+            IaasBusy: too many calls to this cloud are under way.
+        """
+        if not self._places.acquire(timeout=self._limits.place_within_s):
+            raise IaasBusy(
+                f"{self._limits.at_once} calls to provider {self.name} are under way already; try again in a moment."
+            )
+        try:
+            yield self.driver
+        finally:
+            self._places.release()
 
     def create(self, spec: VmSpec) -> str:
         """Ask for a VM; see ``Driver.create``."""
-        try:
-            return self._driver.create(spec)
-        finally:
-            self._forget()
+        with self._changing() as driver:
+            return driver.create(spec)
 
     def delete(self, vm_id: str) -> None:
         """Ask for a VM's end; see ``Driver.delete``."""
-        try:
-            self._driver.delete(vm_id)
-        finally:
-            self._forget()
+        with self._changing() as driver:
+            driver.delete(vm_id)
 
     def power_on(self, vm_id: str) -> None:
         """Boot a VM that is off.
@@ -53,13 +126,41 @@ class Provider:
         Raises:
             Unsupported: this cloud cannot.
         """
-        if not isinstance(self._driver, Power):
+        if not isinstance(self.driver, Power):
             raise Unsupported("This provider cannot power a VM on; start it by the cloud's own tools.")
-        try:
-            self._driver.power_on(vm_id)
-        finally:
-            self._forget()
+        with self._changing():
+            self.driver.power_on(vm_id)
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._seen_at = float("-inf")
+    def label(self, vm_id: str, labels: Mapping[str, str]) -> None:
+        """Let the cloud show words with a VM, where it can."""
+        if isinstance(self.driver, Labels):
+            with self._changing():
+                self.driver.label(vm_id, labels)
+
+    @property
+    def keeps_disks(self) -> bool:
+        """Whether VMs can have disks that outlive them."""
+        return isinstance(self.driver, DataDisks)
+
+    def delete_data_disk(self, vm_name: str) -> None:
+        """Remove the disk that outlived a VM; none is fine."""
+        if isinstance(self.driver, DataDisks):
+            with self._changing():
+                self.driver.delete_data_disk(vm_name)
+
+    @contextmanager
+    def _changing(self) -> Iterator[Driver]:
+        try:
+            with self.use() as driver:
+                yield driver
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Take what the cloud listed before now for out of date."""
+        with self._condition:
+            self._changed_at = self._clock()
+
+    def close(self) -> None:
+        """Ask the cloud no more; a list that is under way is not waited for."""
+        self._lister.shutdown(wait=False, cancel_futures=True)

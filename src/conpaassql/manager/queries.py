@@ -7,6 +7,7 @@ from typing import Any
 from conpaassql.cluster import diagnose, jobs
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.errors import NotFound
+from conpaassql.manager import machine_queries
 from conpaassql.manager.context import Manager
 from conpaassql.manager.looks import Rates
 from conpaassql.manager.store import Snapshot
@@ -168,6 +169,7 @@ def _cluster(manager: Manager, snapshot: Snapshot) -> dict[str, Any]:
         "state": cluster_state(snapshot, facts),
         "topology": snapshot.cluster.topology,
         "durability": snapshot.cluster.durability,
+        "provider": snapshot.cluster.provider,
         "primary": snapshot.cluster.primary,
         "primary_ip": primary.address if primary else None,
         "term": snapshot.cluster.term,
@@ -209,8 +211,10 @@ def _performance(rates: Rates) -> dict[str, float]:
     }
 
 
-def list_jobs(manager: Manager, *, cluster: str) -> dict[str, Any]:
-    """Return the newest thousand jobs of a cluster, oldest first."""
+def list_jobs(manager: Manager, *, cluster: str, provider_id: str | None) -> dict[str, Any]:
+    """Return the newest thousand jobs of a cluster, or of a provider when one is named, oldest first."""
+    if provider_id is not None:
+        return machine_queries.jobs(manager, provider_id)
     snapshot = record(manager, cluster)
     facts = manager.looks.get(snapshot.cluster.id)
     return {"jobs": [job_info(job, facts) for job in manager.store.jobs.list(snapshot.cluster.id)]}
@@ -218,6 +222,8 @@ def list_jobs(manager: Manager, *, cluster: str) -> dict[str, Any]:
 
 def get_job(manager: Manager, *, job: int) -> dict[str, Any]:
     """Return one job."""
+    if of_machines := manager.store.machine_jobs.find(job):
+        return {"job": machine_queries.job_info(manager, of_machines)}
     found = manager.store.jobs.get(job)
     return {"job": job_info(found, manager.looks.get(found.cluster_id))}
 
@@ -239,10 +245,15 @@ def job_info(job: Job, facts: Facts | None) -> dict[str, Any]:
     }
 
 
-def get_log(manager: Manager, *, cluster: str, lines: int) -> dict[str, Any]:
-    """Return the newest events of a cluster as text, a line each; of one that was removed, what is left of them."""
-    found = manager.store.events.list(cluster, lines)
-    if not found:
+def get_log(manager: Manager, *, cluster: str, provider_id: str | None, lines: int) -> dict[str, Any]:
+    """Return the newest events of a cluster, or of a provider when one is named, as text, a line each.
+
+    Of one that was removed, what is left of them.
+    """
+    found = manager.store.events.list("" if provider_id else cluster, lines, provider_id or "")
+    if not found and provider_id:
+        manager.providers.get(provider_id)
+    elif not found:
         record(manager, cluster)
     return {"log": "".join(f"{_line(event)}\n" for event in found)}
 
@@ -250,4 +261,5 @@ def get_log(manager: Manager, *, cluster: str, lines: int) -> dict[str, Any]:
 def _line(event: Event) -> str:
     node = f" node {event.node}" if event.node is not None else ""
     at = event.at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-    return f"{at}Z {event.cluster}{node} {event.code}: {event.says}"
+    about = event.cluster or f"provider {event.provider}"
+    return f"{at}Z {about}{node} {event.code}: {event.says}"

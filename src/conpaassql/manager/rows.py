@@ -72,7 +72,7 @@ class Clusters:
                 cluster_of(row) for row in connection.execute(select(schema.clusters).order_by(schema.clusters.c.id))
             ]
 
-    def add(self, name: str, durability: Durability, cluster_id: int | None = None) -> int:
+    def add(self, name: str, durability: Durability, cluster_id: int | None = None, provider: str = "default") -> int:
         """Record a new cluster and return its id, a fresh one unless ``cluster_id`` is given.
 
         Raises:
@@ -92,6 +92,7 @@ class Clusters:
                 "term": 0,
                 "acknowledgers": "",
                 "initialised": False,
+                "provider": provider,
             }
             return new_id(connection.execute(insert(table).values(values)).inserted_primary_key)
 
@@ -276,14 +277,16 @@ class Events:
                 "code": new.code,
                 "says": new.says,
                 "actor": new.actor,
+                "provider": new.provider,
             }
             connection.execute(insert(schema.events).values(values))
 
-    def list(self, cluster: str, most: int) -> list[Event]:
-        """Return the newest ``most`` events of a cluster, oldest first."""
+    def list(self, cluster: str, most: int, provider: str = "") -> list[Event]:
+        """Return the newest ``most`` events of a cluster, or of a provider (``cluster`` empty), oldest first."""
         with self._store.reading() as connection:
             table = schema.events
-            query = select(table).where(table.c.cluster == cluster).order_by(table.c.id.desc()).limit(most)
+            about = (table.c.cluster == cluster) & (table.c.provider == provider)
+            query = select(table).where(about).order_by(table.c.id.desc()).limit(most)
             return [_event(row) for row in reversed(connection.execute(query).all())]
 
     def prune(self, most: int) -> None:
@@ -324,6 +327,7 @@ def cluster_of(row: Row[Any]) -> Cluster:
         primary=row.primary_node,
         term=row.term,
         acknowledgers=frozenset(_split(row.acknowledgers)),
+        provider=row.provider,
     )
 
 
@@ -365,4 +369,5 @@ def _event(row: Row[Any]) -> Event:
         code=row.code,
         says=row.says,
         actor=row.actor,
+        provider=row.provider,
     )

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from conpaassql.errors import Error, NotFound, Unavailable
-from conpaassql.manager import rows, schema
+from conpaassql.manager import rows, rows_cloud, schema
 from conpaassql.model import (
     Cluster,
     Durability,
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 DEFAULT_CLUSTER = "default"
 MOST_EVENTS = 100_000
 MOST_JOBS = 10_000
+MOST_BURIED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,10 @@ class Store:
         self.nodes = rows.Nodes(self)
         self.jobs = rows.Jobs(self)
         self.events = rows.Events(self)
+        self.providers = rows_cloud.Providers(self)
+        self.machines = rows_cloud.Machines(self)
+        self.machine_jobs = rows_cloud.MachineJobs(self)
+        self.buried = rows_cloud.Buried(self)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -222,12 +227,15 @@ class Store:
     def start(self, now: datetime) -> int:
         """Record that a manager begins to work on this store, and return which start it is, from 1.
 
-        Of what only grows the oldest is removed: ``MOST_EVENTS`` and ``MOST_JOBS`` that have ended remain.
+        Of what only grows the oldest is removed: ``MOST_EVENTS``, ``MOST_JOBS`` that have ended
+        and ``MOST_BURIED`` nodes remain.
         """
         with self.transaction() as connection:
             self.changed()
             self.events.prune(MOST_EVENTS)
             self.jobs.prune(MOST_JOBS)
+            self.machine_jobs.prune()
+            self.buried.prune(MOST_BURIED)
             return rows.new_id(
                 connection.execute(insert(schema.starts).values(at=rows.naive(now))).inserted_primary_key
             )

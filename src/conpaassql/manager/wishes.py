@@ -14,6 +14,7 @@ from conpaassql.manager.context import Manager
 from conpaassql.manager.rows import NewNode
 from conpaassql.manager.store import DEFAULT_CLUSTER, Snapshot
 from conpaassql.model import ClusterGoal, Durability, Goal, Job, JobKind
+from conpaassql.model_cloud import DEFAULT_PROVIDER
 
 FUNCTIONS = ("agent", "database")
 LATER_FUNCTIONS = ("manager", "router", "cluster")
@@ -43,13 +44,21 @@ def _record(manager: Manager, cluster: str) -> Iterator[Snapshot]:
     manager.wake(cluster_id)
 
 
-def create_cluster(manager: Manager, *, name: str, durability: str) -> Accepted:
-    """Record a new cluster without nodes."""
+def create_cluster(manager: Manager, *, name: str, durability: str, provider: str) -> Accepted:
+    """Record a new cluster without nodes, whose VMs will come from ``provider``.
+
+    Raises:
+        UnknownProvider: there is no such provider.
+        Conflict: the name is taken.
+    """
+    manager.providers.get(provider)
     with manager.store.transaction():
-        cluster_id = manager.store.clusters.add(name, Durability(durability))
+        if provider != DEFAULT_PROVIDER:
+            manager.store.providers.get(provider)  # it may have been unregistered meanwhile
+        cluster_id = manager.store.clusters.add(name, Durability(durability), provider=provider)
         manager.event(name, "create-cluster", f"Cluster {name} was created.", actor="admin")
     manager.wake(cluster_id)
-    return Accepted({"cluster": {"name": name, "durability": durability}}, None)
+    return Accepted({"cluster": {"name": name, "durability": durability, "provider": provider}}, None)
 
 
 def delete_cluster(manager: Manager, *, cluster: str, force: bool) -> Accepted:

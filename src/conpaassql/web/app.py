@@ -13,7 +13,7 @@ from conpaassql import httpd
 from conpaassql.errors import Error, Invalid, Unauthorized, UnknownMethod, UnsupportedType
 from conpaassql.manager import enrolment
 from conpaassql.manager.context import Manager
-from conpaassql.web import forms, rpc
+from conpaassql.web import forms, install, rpc
 from conpaassql.web.auth import Guard
 from conpaassql.web.operations import Effect
 from conpaassql.web.rpc import Answer, Call
@@ -36,7 +36,7 @@ def app(manager: Manager, guard: Guard) -> Starlette:
     """Return the application.
 
     ``/`` is the JSON-RPC face, ``/enrol`` where agents join (their token is their login), ``/health``
-    says that the manager runs.
+    says that the manager runs, ``/install/`` has what new VMs install.
     """
     face = _Face(manager, guard)
     found = Starlette(
@@ -44,6 +44,7 @@ def app(manager: Manager, guard: Guard) -> Starlette:
             Route("/", face.rpc, methods=["GET", "POST"]),
             Route("/enrol", face.enrol, methods=["POST"]),
             Route("/health", _health, methods=["GET"]),
+            *install.routes(manager),
         ],
         exception_handlers={404: _no_page, 405: _wrong_verb, Exception: _broken},
     )

@@ -1,14 +1,30 @@
 """What can be asked for, for every face: the rows of the catalog, and the function that does each."""
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from conpaassql import catalog
 from conpaassql.catalog import Effect as Effect
-from conpaassql.manager import queries, tenant, wishes
+from conpaassql.manager import clouds, machine_queries, machines, queries, tenant, wishes
+from conpaassql.manager.context import Manager
 
 Operation = catalog.Row
 OPERATIONS = catalog.ROWS
+
+
+def _whole(kind: type, act: Callable[[Manager, Any], Any]) -> Callable[..., Any]:
+    """Let a function that takes its many parameters as one frozen value be called with each by its name."""
+
+    def call(manager: Manager, **values: Any) -> Any:
+        return act(manager, kind(**values))
+
+    named = [inspect.Parameter(found.name, inspect.Parameter.KEYWORD_ONLY) for found in fields(kind)]
+    manager = inspect.Parameter("manager", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([manager, *named])  # type: ignore[attr-defined]
+    return call
+
 
 # By the name of the row; each takes the manager and the parameters by name.
 CALLS: Mapping[str, Callable[..., Any]] = {
@@ -41,6 +57,18 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "get_node_log": tenant.node_log,
     "list_jobs": queries.list_jobs,
     "get_job": queries.get_job,
+    "provider_register": _whole(clouds.Registration, clouds.register),
+    "provider_unregister": clouds.unregister,
+    "provider_list": clouds.providers,
+    "check_provider": clouds.check,
+    "image_list": clouds.images,
+    "flavor_list": clouds.flavors,
+    "network_list": clouds.networks,
+    "machine_create": _whole(machines.Create, machines.create),
+    "machine_destroy": machines.destroy,
+    "machine_list": machine_queries.machines,
+    "snapshot_create": machines.snapshot,
+    "snapshot_destroy": machines.unsnapshot,
 }
 
 BY_NAME: Mapping[str, Operation] = {

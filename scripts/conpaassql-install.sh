@@ -1,0 +1,1 @@
+../templates/vm/conpaassql-install.sh

@@ -1,0 +1,34 @@
+"""``conpaassql job``: how it went with what was ordered."""
+
+import click
+
+from conpaassql.client import asking
+from conpaassql.client.asking import Asking
+from conpaassql.client.ends import End
+from conpaassql.client.tables import Column, column
+
+JOBS = (
+    column("ID", "id", right=True),
+    column("KIND", "kind"),
+    column("STATE", "state"),
+    Column(title="DONE", value=lambda job: f"{job['progress']:.0%}", right=True),
+    column("BEGAN", "created_at"),
+    column("ENDED", "ended_at"),
+    column("SAYS", "says"),
+)
+
+
+@click.group()
+def job() -> None:
+    """What was ordered and takes longer than an answer."""
+
+
+@job.command("show")
+@click.argument("number", metavar="JOB", type=click.IntRange(min=1))
+@click.option("--wait", is_flag=True, help="Follow the job to its end first.")
+@asking.asking
+def show(ask: Asking, *, number: int, wait: bool) -> End:
+    """Show a job. The exit status is 1 when it has failed."""
+    found = asking.follow(ask, number) if wait else asking.look(ask, "get_job", job=number)["job"]
+    asking.show(ask, {"job": found}, JOBS, [found])
+    return End.REFUSED if found["state"] == "failed" else End.DONE

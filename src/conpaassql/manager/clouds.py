@@ -1,0 +1,234 @@
+"""What administrators ask about providers: register, forget, list, check, and look at what a cloud offers."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from conpaassql import iaas, render
+from conpaassql.errors import ProviderError, UnknownProvider, Unsupported
+from conpaassql.iaas import Catalog, Checks
+from conpaassql.manager import choice
+from conpaassql.manager.context import Manager
+from conpaassql.manager.provider import Provider
+from conpaassql.manager.providers import Secrets
+from conpaassql.model import VmSpec
+from conpaassql.model_cloud import DEFAULT_PROVIDER, ProviderRecord
+
+SECRET_WORDS = ("password", "secret", "token", "key", "credential")
+HIDDEN = "***"
+MOST_FINDINGS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What ``provider_register`` takes; see the catalog.  It is done at once, ``synchronous`` or not."""
+
+    provider_id: str
+    username: str
+    password: str = field(repr=False)
+    url: str
+    tenant: str
+    provider_type: str
+    default_image: str
+    default_flavor: str
+    extra: dict[str, str] = field(repr=False)
+    synchronous: bool
+
+
+def register(manager: Manager, asked: Registration) -> dict[str, Any]:
+    """Record a provider, when its driver takes the options; the cloud itself is not asked (``check_provider`` does).
+
+    Raises:
+        ProviderError: the name is taken, or there is no such type.
+        Invalid: an option is wrong.
+    """
+    name = asked.provider_id
+    if name == DEFAULT_PROVIDER:
+        raise ProviderError("The provider default is the section [iaas] of the configuration; choose another name.")
+    choice.default_filters(asked.default_flavor)
+    record = ProviderRecord(
+        name=name,
+        type=asked.provider_type.upper(),
+        username=asked.username,
+        url=asked.url,
+        tenant=asked.tenant,
+        default_image=asked.default_image,
+        default_flavor=asked.default_flavor,
+        sealed=manager.providers.seal(name, Secrets(password=asked.password, extra=asked.extra)),
+        created_at=manager.now(),
+    )
+    manager.providers.try_out(record)
+    with manager.store.transaction():
+        manager.store.providers.add(record)
+        manager.provider_event(name, "provider-register", f"Provider {name} was registered.")
+    return {"provider": _shown(manager, record)}
+
+
+def unregister(manager: Manager, *, provider_id: str, synchronous: bool) -> dict[str, Any]:
+    """Forget a provider, at once, ``synchronous`` or not.
+
+    Raises:
+        UnknownProvider: there is none of the name.
+        ProviderError: a machine, a cluster or a running job uses it, or it is the section [iaas].
+    """
+    if provider_id == DEFAULT_PROVIDER:
+        raise ProviderError("The provider default is the section [iaas] of the configuration; it is always there.")
+    with manager.store.transaction():
+        manager.store.providers.get(provider_id)
+        if users := _users(manager, provider_id):
+            raise ProviderError(
+                f"Provider {provider_id} is in use by {', '.join(users)}; destroy or delete them first.",
+                provider=provider_id,
+            )
+        manager.store.providers.remove(provider_id)
+        manager.provider_event(provider_id, "provider-unregister", f"Provider {provider_id} was unregistered.")
+    manager.providers.forget(provider_id)
+    return {"result": "OK"}
+
+
+def _users(manager: Manager, provider: str) -> list[str]:
+    machines = len(manager.store.machines.list(provider))
+    jobs = [f"job {job.id}" for job in manager.store.machine_jobs.list(provider, running=True)]
+    clusters = [f"cluster {found.name}" for found in manager.store.clusters.list() if found.provider == provider]
+    return [*([f"{machines} machines"] if machines else []), *clusters, *jobs]
+
+
+def providers(manager: Manager, *, provider_id: str | None) -> dict[str, Any]:
+    """Return all providers or one, without their passwords.
+
+    Raises:
+        UnknownProvider: there is none of the name.
+    """
+    shown = [_default(manager), *(_shown(manager, record) for record in manager.store.providers.list())]
+    found = [one for one in shown if provider_id in (None, one["provider_id"])]
+    if not found:
+        raise UnknownProvider(f"There is no provider {provider_id}; provider_list shows those that are.")
+    return {"providers": found}
+
+
+def _shown(manager: Manager, record: ProviderRecord) -> dict[str, Any]:
+    try:
+        extra: Mapping[str, str] = manager.providers.secrets(record).extra
+        problem = ""
+    except ProviderError as exc:
+        extra, problem = {}, exc.says
+    return {
+        "provider_id": record.name,
+        "provider_type": record.type,
+        "username": record.username,
+        "url": record.url,
+        "tenant": record.tenant,
+        "default_image": record.default_image,
+        "default_flavor": record.default_flavor,
+        "extra": _without_secrets(extra),
+        "says": problem,
+    }
+
+
+def _default(manager: Manager) -> dict[str, Any]:
+    """The section [iaas], in the words of a registration."""
+    given = manager.settings.iaas.options
+    ends = {key.partition("_")[2]: value for key, value in given.items() if key != "LOCAL_ROOT"}
+    defaults = manager.providers.get(DEFAULT_PROVIDER).defaults
+    general = ("USER", "PASSWORD", "URL", "TENANT")
+    return {
+        "provider_id": DEFAULT_PROVIDER,
+        "provider_type": manager.settings.iaas.driver,
+        "username": ends.get("USER", ""),
+        "url": ends.get("URL", ""),
+        "tenant": ends.get("TENANT", ""),
+        "default_image": defaults.image,
+        "default_flavor": defaults.flavor,
+        "extra": _without_secrets({k: v for k, v in given.items() if v and k.partition("_")[2] not in general}),
+        "says": "",
+    }
+
+
+def _without_secrets(extra: Mapping[str, str]) -> dict[str, str]:
+    return {key: HIDDEN if any(word in key.lower() for word in SECRET_WORDS) else value for key, value in extra.items()}
+
+
+def check(manager: Manager, *, provider_id: str) -> dict[str, Any]:
+    """Return what a provider's driver finds right and wrong, with cures; nothing is changed.
+
+    Raises:
+        UnknownProvider, ProviderError: it is not known, or cannot be built.
+        Unsupported: the driver has no check.
+    """
+    provider = manager.providers.get(provider_id)
+    with provider.use() as driver:
+        if not isinstance(driver, Checks):
+            raise Unsupported(f"The driver of provider {provider_id} has no check.", provider=provider_id)
+        tried = driver.check(_spec(manager, provider))
+        found = [asdict(finding) for finding, _ in zip(tried, range(MOST_FINDINGS), strict=False)]
+    return {"provider_id": provider_id, "ok": all(finding["ok"] for finding in found), "findings": found}
+
+
+def _spec(manager: Manager, provider: Provider) -> VmSpec:
+    """Return what a node's VM would be, as far as a check has to know."""
+    template = manager.settings.template
+    name = f"{template.name}-check"
+    rendered = render.vm_template(template, {**template.values(), "NAME": name})
+    return VmSpec(
+        name=name,
+        flavor=template.flavor,
+        tags={"manager": manager.settings.manager.name},
+        context={},
+        template=rendered,
+        image=provider.defaults.image or template.image_id,
+        network=template.network_id if provider.name == DEFAULT_PROVIDER else "",
+        flavor_id="" if "=" in provider.defaults.flavor else provider.defaults.flavor,
+    )
+
+
+def images(manager: Manager, *, provider_id: str) -> dict[str, Any]:
+    """Return a cloud's images; sizes are GiB and MiB, 0: the cloud does not say."""
+    with _catalog(manager, provider_id) as catalog:
+        found = catalog.images()
+    return {
+        "images": [
+            {"id": one.id, "name": one.name, "mindisk": one.min_disk_gib, "minram": one.min_ram_mib} for one in found
+        ]
+    }
+
+
+def flavors(manager: Manager, *, provider_id: str) -> dict[str, Any]:
+    """Return a cloud's named flavors; none where sizes are chosen freely."""
+    with _catalog(manager, provider_id) as catalog:
+        found = catalog.flavors()
+    return {
+        "flavors": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "vcpus": one.vcpus,
+                "ram": one.ram_mib,
+                "disk": one.disk_gib,
+                "swap": one.swap_mib,
+            }
+            for one in found
+        ]
+    }
+
+
+def networks(manager: Manager, *, provider_id: str) -> dict[str, Any]:
+    """Return a cloud's networks; ``free`` null: nobody knows."""
+    with _catalog(manager, provider_id) as catalog:
+        found = catalog.networks()
+    return {"networks": [{"id": one.id, "name": one.name, "free": one.free} for one in found]}
+
+
+@contextmanager
+def _catalog(manager: Manager, provider_id: str) -> Iterator[Catalog]:
+    """Lend a provider's catalog.
+
+    Raises:
+        UnknownProvider, ProviderError, IaasBusy: as ``Providers.get`` and ``Provider.use``.
+        Unsupported: the driver has none.
+    """
+    provider = manager.providers.get(provider_id)
+    with provider.use() as driver:
+        if not isinstance(driver, iaas.Catalog):
+            raise Unsupported(f"The driver of provider {provider_id} has no catalog.", provider=provider_id)
+        yield driver

@@ -1,0 +1,81 @@
+"""What a cloud does to nodes: it refuses them, loses them, makes them late, and shows what they are."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness
+from conpaassql.errors import IaasQuota
+from conpaassql.model import Flavor, Vm, VmSpec
+from harness import Rig
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with harness.running(tmp_path) as rig:
+        yield rig
+
+
+def refused(_spec: VmSpec) -> str:
+    raise IaasQuota("The limit of 3 VMs is reached; ask for more.")
+
+
+def test_a_refusal_for_good_ends_the_job_with_the_cloud_s_words(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.grow(1)
+    monkeypatch.setattr(rig.cloud, "create", refused)
+    rig.result("add_nodes", {"count": 2})
+    job = rig.ended(rig.result("list_jobs")["jobs"][-1]["id"])
+    assert job["state"] == "failed"
+    assert (job["code"], job["says"]) == ("iaas-quota", "The limit of 3 VMs is reached; ask for more.")
+    rig.eventually(lambda: rig.result("list_nodes")["serviceNode"] == [1])
+    monkeypatch.undo()
+    rig.order("add_nodes")
+    assert len(rig.cloud.list()) == 2
+
+
+def test_a_vm_that_comes_about_after_its_node_was_removed_goes_too(rig: Rig) -> None:
+    """The answer of a creation was lost, the node was removed, and only then the cloud lists the VM."""
+    rig.grow(2)
+    (late,) = (vm for vm in rig.cloud.list() if vm.tags["node"] == "2")
+    rig.order("remove_nodes", {"id": 2})
+    assert [vm.tags["node"] for vm in rig.cloud.list()] == ["1"]
+    rig.cloud.boots = False
+    again = spec_of(late)
+    rig.cloud.create(again)
+    rig.cloud.create(replace(again, name="another", tags={**late.tags, "group": "of-somebody-else"}))
+    rig.eventually(lambda: sorted(vm.name for vm in rig.cloud.list()) == sorted(["another", name(rig, 1)]))
+
+
+def test_a_vm_that_nobody_knows_of_is_left_alone(rig: Rig) -> None:
+    """It may be a node of a store that was lost, and be taken over."""
+    rig.grow(1)
+    rig.cloud.create(VmSpec(**{**spec_fields(), "tags": {"node": "77", "group": "unknown"}}))
+    rig.order("add_nodes", {"cluster": "default"})  # many looks
+    assert "x-77" in [vm.name for vm in rig.cloud.list()]
+
+
+def test_the_cloud_shows_who_is_primary(rig: Rig) -> None:
+    rig.grow(2)
+    rig.eventually(lambda: shown(rig) == {"1": "primary", "2": "replica"})
+    rig.result("set_up_replica_master", {"id": 2})
+    rig.eventually(lambda: shown(rig) == {"1": "replica", "2": "primary"})
+    assert all(vm.labels and vm.labels["cluster"] == "default" for vm in rig.cloud.list())
+
+
+def shown(rig: Rig) -> dict[str, str]:
+    return {vm.tags["node"]: (vm.labels or {}).get("role", "") for vm in rig.cloud.list()}
+
+
+def name(rig: Rig, node: int) -> str:
+    return next(vm.name for vm in rig.cloud.list() if vm.tags["node"] == str(node))
+
+
+def spec_of(vm: Vm) -> VmSpec:
+    return VmSpec(**{**spec_fields(), "name": vm.name, "tags": vm.tags})
+
+
+def spec_fields() -> dict[str, Any]:
+    return {"name": "x-77", "flavor": Flavor(), "context": {}, "template": ""}
