@@ -26,6 +26,7 @@ setup(
         "click>=8.1,<9",
         "cryptography>=43",
         "Jinja2>=3.1,<4",
+        "lxml>=5",
         "msgspec>=0.20,<1",
         "mysqlclient>=2.2,<3",
         "pycurl>=7.45.3,<8",
@@ -35,6 +36,7 @@ setup(
         "rich>=13.7",
         "SQLAlchemy>=2.0.30,<3",
         "starlette>=1,<2",
+        "urllib3>=2.3,<3",
         "uvicorn>=0.30,<1",
     ],
     extras_require={

@@ -66,7 +66,7 @@ def test_manager(values: dict[str, object]) -> None:
     got = parse_manager(ini(MANAGER, values))
     for option in MANAGER:
         if option.section == "iaas" and option.key != "DRIVER":
-            assert got.iaas.options[option.key] == values[option.key]
+            assert got.iaas.options[option.key] == str(values[option.key])
         elif option.section == "manager":
             expected = values[option.key] or option.default or values["address"] or "127.0.0.1"
             if option.kind is Kind.FLAG:
