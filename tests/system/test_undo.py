@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from installation import Installation, eventually
+from installation import Installation, eventually, on_each_provider
 from processes import agent_pid
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, on_each_provider]
 
 Install = Callable[..., Installation]
 PASSWORD = "undo-Pass-1"
