@@ -104,7 +104,7 @@ ROWS: tuple[Row, ...] = (
                 required=False,
                 default="OPENSTACK",
             ),
-            _text("default_image", "Image of machines that name none: its name or id, or key=value, ..."),
+            _text("default_image", "Image of machines that name none: its name or id."),
             _text("default_flavor", "Flavor of machines that name none: its name or id, or key=value, ..."),
             _many("extra", params_cloud.pairs, "Further options of the driver, such as region=west."),
             _flag("synchronous", "Accepted; this is done at once.", default=True),

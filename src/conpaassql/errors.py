@@ -159,7 +159,10 @@ class Unavailable(Error):
 
 
 class IaasError(Unavailable):
-    """The cloud refused or did not answer."""
+    """The cloud refused or did not answer.
+
+    ``details["lost"]`` says whether it may have done what it was asked for, where the driver can tell.
+    """
 
     code = "iaas"
 

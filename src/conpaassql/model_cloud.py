@@ -83,7 +83,7 @@ class Phase(StrEnum):
 class Order:
     """What a job is to do: the wish as it came, and (from DOING on) what was chosen for it in the cloud.
 
-    ``snapshot`` is the name of the snapshot to make.  ``wait``: until the cloud says it is ready.
+    ``wait``: until the cloud says it is ready.
     """
 
     image: Filters = ()
@@ -93,7 +93,6 @@ class Order:
     size: Flavor = field(default_factory=Flavor)
     network: str = ""
     extras: Extras = field(default_factory=Extras)
-    snapshot: str = ""
     wait: bool = True
     skip_store: bool = False
     force: bool = False

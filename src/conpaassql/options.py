@@ -184,15 +184,25 @@ _MANAGER = (
     ),
     _number("manager", "poll_agents_timer", "Time between two looks at a healthy cluster.", "2", unit="s"),
     _number(
-        "manager", "add_nodes_deadline_s", "Time for new nodes to be ready, else they are undone.", "900", unit="s"
+        "manager",
+        "add_nodes_deadline_s",
+        "Time for new nodes, machines or a snapshot to be ready, else they are undone.",
+        "900",
+        unit="s",
     ),
-    _number("manager", "remove_nodes_deadline_s", "Time for a node's VM to be gone.", "300", unit="s"),
+    _number(
+        "manager",
+        "remove_nodes_deadline_s",
+        "Time for a node's VM, a machine or its snapshots to be gone; also for undoing what failed.",
+        "300",
+        unit="s",
+    ),
     _number("manager", "switchover_deadline_s", "Time for a planned change of the primary.", "10", unit="s"),
     _integer(
         "manager", "max_body_mib", "Largest request body; dumps have their own limit.", "16", unit="MiB", minimum=1
     ),
     _integer("manager", "max_dump_mib", "Largest dump that is loaded; 0: no limit.", "0", unit="MiB"),
-    _integer("manager", "max_nodes_per_call", "Most nodes that one add_nodes may ask for.", "100", minimum=1),
+    _integer("manager", "max_nodes_per_call", "Most nodes or machines that one call may ask for.", "100", minimum=1),
 )
 
 _T = "onevm_agent_template"

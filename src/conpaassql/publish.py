@@ -41,6 +41,7 @@ def publish(folder: Path, url: str, image: str, network: str) -> None:
     Raises:
         ConfigError: ``folder`` cannot be written, or a value would break out of the template.
     """
+    new = not folder.exists()
     wheel = packages.package(folder)
     script = packages.script(packages.INSTALL_SCRIPT)
     values = {
@@ -55,8 +56,10 @@ def publish(folder: Path, url: str, image: str, network: str) -> None:
     try:
         (folder / packages.INSTALL_SCRIPT).write_bytes(script)
         (folder / TEMPLATE).write_text(render.manager_template(values), encoding="utf-8")
-        for path in (wheel.path, folder / packages.INSTALL_SCRIPT, folder / TEMPLATE, folder):
-            path.chmod(0o755 if path == folder else 0o644)
+        for path in (wheel.path, folder / packages.INSTALL_SCRIPT, folder / TEMPLATE):
+            path.chmod(0o644)
+        if new:  # one that was there may hold what is nobody's business
+            folder.chmod(0o755)
     except OSError as exc:
         raise ConfigError(f"{exc.filename}: {exc.strerror}.", file=str(folder)) from exc
 

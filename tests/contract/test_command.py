@@ -215,6 +215,7 @@ def test_an_order_that_is_not_waited_for_can_be_followed_later(run: Run, cloud: 
     told: dict[str, Any] = json.loads(run("machine", "create", cloud, *SIZE, "--synchronous=no", "-j"))
     shown = rows(run("job", "show", str(told["job"]["id"]), "--wait"))
     assert [(row["KIND"], row["STATE"], row["DONE"]) for row in shown] == [("machine_create", "done", "100%")]
+    assert rows(run("job", "list", f"--provider_id={cloud}")) == shown
     assert ids(run("machine", "list", cloud)) == {machine["uuid"] for machine in told["machines"]}
 
 

@@ -1,6 +1,7 @@
 """What a cloud does to nodes: it refuses them, loses them, makes them late, and shows what they are."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 import harness
-from conpaassql.errors import IaasQuota
+from conpaassql.errors import IaasBusy, IaasDenied, IaasFull, IaasQuota
 from conpaassql.model import Flavor, Vm, VmSpec
 from harness import Rig
 
@@ -34,6 +35,20 @@ def test_a_refusal_for_good_ends_the_job_with_the_cloud_s_words(rig: Rig, monkey
     monkeypatch.undo()
     rig.order("add_nodes")
     assert len(rig.cloud.list()) == 2
+
+
+def test_a_refusal_that_may_pass_is_shown_and_asked_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_spec: VmSpec) -> str:
+        raise IaasFull("No address is left; add some.")
+
+    monkeypatch.setattr(rig.cloud, "create", full)
+    node = rig.result("add_nodes")["serviceNode"]["id"]
+    shown = rig.eventually(lambda: rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]["says"])
+    assert shown == "No address is left; add some."
+    assert rig.result("list_jobs")["jobs"][-1]["state"] == "running"
+    monkeypatch.undo()
+    rig.eventually(lambda: rig.result("list_jobs")["jobs"][-1]["state"] == "done")
+    assert rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]["says"] == ""
 
 
 def test_a_vm_that_comes_about_after_its_node_was_removed_goes_too(rig: Rig) -> None:
@@ -65,8 +80,49 @@ def test_the_cloud_shows_who_is_primary(rig: Rig) -> None:
     assert all(vm.labels and vm.labels["cluster"] == "default" for vm in rig.cloud.list())
 
 
+def test_words_that_the_cloud_does_not_take_are_not_pressed_on_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VM may be locked for hours; the cluster is looked after meanwhile, and the cloud is not asked without pause."""
+    asked: list[float] = []
+
+    def locked(_vm_id: str, _labels: Mapping[str, str]) -> None:
+        asked.append(time.monotonic())
+        raise IaasBusy("VM is locked.")
+
+    monkeypatch.setattr(rig.cloud, "label", locked)
+    rig.order("add_nodes")
+    rig.eventually(lambda: len(asked) > 8)
+    assert asked[8] - asked[7] > 0.05
+    monkeypatch.undo()
+    rig.eventually(lambda: shown(rig) == {"1": "primary"})
+
+
 def shown(rig: Rig) -> dict[str, str]:
     return {vm.tags["node"]: (vm.labels or {}).get("role", "") for vm in rig.cloud.list()}
+
+
+def test_a_cloud_that_lets_nobody_in_is_said_everywhere(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster goes on; the sentence with the cure is in its diagnosis, its events, the node and the job."""
+
+    def denied() -> Sequence[Vm]:
+        raise IaasDenied("Nobody is let in. Look at the password.")
+
+    rig.grow(1)
+    monkeypatch.setattr(rig.cloud, "list", denied)
+    rig.eventually(lambda: rig.result("get_service_info")["cluster"]["diagnosis"])
+    shown = rig.result("get_service_info")["cluster"]
+    (found,) = shown["diagnosis"]
+    assert (shown["state"], found["code"]) == ("RUNNING", "cloud-silent")
+    assert found["says"] == "Provider default does not list its VMs: Nobody is let in. Look at the password."
+    node = rig.result("add_nodes")["serviceNode"]["id"]
+    rig.eventually(lambda: rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]["state"] == "UNKNOWN")
+    info = rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]
+    assert info["says"] == found["says"]
+    assert info["stage"] == f"blind ({found['says'][:-1]})"
+    monkeypatch.undo()
+    rig.eventually(lambda: not rig.result("get_service_info")["cluster"]["diagnosis"])
+    log = rig.result("getLog", {"lines": 1000})["log"]
+    assert log.count(found["says"]) == 1
+    assert log.count("The cloud lists its VMs again.") == 1
 
 
 def name(rig: Rig, node: int) -> str:

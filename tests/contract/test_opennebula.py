@@ -29,6 +29,7 @@ from conpaassql.offers import BlockDevice, Extras, Finding, Nic, Snapshot, Snaps
 PLAIN: dict[str, object] = {
     "slow_s": 0.0,
     "pending_forever": "",
+    "unknown": "",
     "boot_failure": "",
     "refuse_terminate": 0,
     "lose_reply": "",
@@ -160,9 +161,10 @@ class TestLife:
     def test_one_call_per_look(self, driver: Driver) -> None:
         for number in range(3):
             driver.create(spec(f"a-{number}"))
+        driver.list()
         noted = calls(driver)
         assert len(driver.list()) == 3
-        assert noted == ["one.vmpool.infoextended"]
+        assert noted == ["one.vmpool.info"]
 
     def test_a_name_is_given_once(self, driver: Driver, sim: Simulated) -> None:
         drivers = [driver, drive(sim, driver._cloud.owner)]
@@ -234,6 +236,25 @@ class TestLife:
             with pytest.raises(IaasMissing):
                 order("99999")
 
+    def test_a_power_off_that_comes_to_nothing_is_never_shown_as_off(self, driver: Driver, sim: Simulated) -> None:
+        """Who fences with the power trusts STOPPED, and nothing else."""
+        vm = running(driver)
+        sim.control(shutdown_returns_to_running=1, slow_s=0.0)
+        driver.power_off(vm.id)
+        seen = {only(driver).state for _ in range(20)}
+        assert seen == {VmState.RUNNING}
+        driver.power_off(vm.id)
+        await_state(driver, VmState.STOPPED)
+
+    def test_a_host_out_of_sight(self, driver: Driver, sim: Simulated) -> None:
+        """Its VM is UNKNOWN: no second one is made of the name, and it can be terminated."""
+        vm = running(driver)
+        sim.control(unknown="a-1")
+        await_state(driver, VmState.UNKNOWN)
+        assert driver.create(spec()) == vm.id
+        sim.control(unknown="")
+        await_state(driver, VmState.RUNNING)
+
     def test_other_owners_are_never_touched(self, driver: Driver, sim: Simulated) -> None:
         vm = running(driver)
         other = drive(sim, "another")
@@ -243,6 +264,15 @@ class TestLife:
             with pytest.raises(IaasMissing):
                 order(vm.id)
         assert only(driver).state is VmState.RUNNING
+
+    def test_rights_that_were_taken_away_are_said(self, driver: Driver) -> None:
+        """The VM is listed all the same; so its deletion must not look as if it had been asked for."""
+        vm = running(driver)
+        rights = driver._cloud.rpc
+        rights.change("vm.chmod", int(vm.id), 0, 1, *(0 for _ in range(7)))
+        with pytest.raises(IaasDenied, match="USE VM"):
+            driver.delete(vm.id)
+        rights.change("vm.chmod", int(vm.id), 1, 1, *(0 for _ in range(7)))
 
     def test_ids_that_are_none(self, driver: Driver) -> None:
         for vm_id in ("absent", "", "..", "-1", "4711", "9" * 30, "٣"):
@@ -359,6 +389,12 @@ class TestOrder:
         groups = {elements.text(described(driver, vm_id), "TEMPLATE/VMGROUP/VMGROUP_ID") for vm_id in ids}
         assert len(groups) == 1
         assert groups != {""}
+
+    def test_groups_of_different_names_are_different_groups(self, driver: Driver) -> None:
+        names = ("a b", "a-b", "c" * 150 + "1", "c" * 150 + "2", 'x" ]\n$é')
+        ids = [driver.create(spec(f"a-{number}", extras=Extras(apart=name))) for number, name in enumerate(names)]
+        groups = {elements.text(described(driver, vm_id), "TEMPLATE/VMGROUP/VMGROUP_ID") for vm_id in ids}
+        assert len(groups - {""}) == len(names)
 
     def test_quota(self, driver: Driver, sim: Simulated) -> None:
         me = driver._cloud.rpc

@@ -18,6 +18,7 @@ import pytest
 from clouds import CLOUDS, Cloud
 
 import harness
+from cloud_sim import simulated
 from conpaassql.iaas import Driver, PublicAddresses, Snapshots
 from harness import Response, Rig
 
@@ -454,6 +455,42 @@ class TestProviders:
             assert "master.key" in shown["says"]
             assert other.call("image_list", {"provider_id": "p"})["code"] == "provider"
             other.result("provider_unregister", {"provider_id": "p"})
+
+
+class TestRegistered:
+    """A real registration, with nothing in the way: the options go to the driver, the driver to the cloud."""
+
+    def test_opennebula(self, tmp_path: Path) -> None:
+        with TemporaryDirectory(prefix="c-") as folder, ExitStack() as stack:
+            options = {"network": "127.74.0.0/16", "hypervisor": "none", "scale": 0.01}
+            one = stack.enter_context(simulated(Path(folder), **options))
+            rig = stack.enter_context(harness.running(tmp_path))
+            user = {"username": one.user, "password": one.password, "url": one.url, "provider_type": "opennebula"}
+            defaults = {"default_image": "conpaassql", "default_flavor": "vcpus=0.5,ram=256"}
+            extra = {"extra": [f"NETWORK_ID={one.network}"]}
+            rig.result("provider_register", {"provider_id": "one", **user, **defaults, **extra})
+            assert rig.result("check_provider", {"provider_id": "one"})["ok"]
+            (made,) = rig.result("machine_create", {"provider_id": "one"})["machines"]
+            assert made["addresses"][0].startswith("127.74.")
+            rig.result("create_cluster", {"name": "far", "provider": "one"})
+            rig.result("add_nodes", {"cluster": "far"})
+            driver = rig.manager.providers.get("one").driver
+            rig.eventually(lambda: "node" in {key for vm in driver.list() for key in vm.tags})
+            rig.result("machine_destroy", {"provider_id": "one", "machine_uuid": made["uuid"]})
+            rig.order("delete_cluster", {"cluster": "far", "force": True})
+            assert list(driver.list()) == []
+
+    def test_a_wrong_password_is_found_by_the_check(self, tmp_path: Path) -> None:
+        with TemporaryDirectory(prefix="c-") as folder, ExitStack() as stack:
+            one = stack.enter_context(simulated(Path(folder), hypervisor="none"))
+            rig = stack.enter_context(harness.running(tmp_path))
+            user = {"username": one.user, "password": "not-the-word", "url": one.url, "provider_type": "OPENNEBULA"}
+            rig.result("provider_register", {"provider_id": "one", **user})
+            found = rig.result("check_provider", {"provider_id": "one"})
+            assert not found["ok"]
+            assert any(finding["cure"] for finding in found["findings"] if not finding["ok"])
+            assert rig.call("image_list", {"provider_id": "one"})["code"] == "iaas-denied"
+            assert "not-the-word" not in json.dumps(found)
 
 
 class TestHanging:

@@ -12,7 +12,7 @@ import pytest
 
 from agent_fake import PretendAgents
 from conpaassql import pki, settings
-from conpaassql.errors import IaasDenied, IaasError, MachineError, ProviderError, UnknownMachine
+from conpaassql.errors import IaasBusy, IaasDenied, IaasError, MachineError, ProviderError, UnknownMachine
 from conpaassql.iaas import Driver, Vm, VmSpec, dummy
 from conpaassql.manager import clouds, machine_queries, machines
 from conpaassql.manager.context import Manager, order_numbers
@@ -23,7 +23,7 @@ from conpaassql.manager.provision import OnChange, Provision
 from conpaassql.manager.store import open_store
 from conpaassql.manager.wishes import Accepted
 from conpaassql.model import JobState
-from conpaassql.model_cloud import MachineJob
+from conpaassql.model_cloud import MachineJob, Phase
 from conpaassql.offers import Snapshot
 from conpaassql.params_cloud import IMAGE_FILTERS
 from conpaassql.vault import open_vault
@@ -59,17 +59,24 @@ class Moody:
     """A driver that does what its inner one does, unless it is told otherwise.
 
     ``refuse_create`` is the number of a machine, counted from 0, whose creation is refused for good.
-    ``keep`` are names of VMs that cannot be deleted; ``deaf``: nothing is listed.  ``late``: creations
-    are not answered, and what they make is listed only a moment after it was given up.
+    ``keep`` are names of VMs that cannot be deleted; none can before ``busy_until``.  ``deaf``: nothing is
+    listed.  ``late``: creations are not answered, and what they make is listed only a moment after it was
+    given up.  ``lag_s`` is how much later than it answers the cloud lists what it has made; ``calls`` are
+    the names of all creations.
     """
 
     inner: dummy.Driver
     refuse_create: int = -1
     keep: set[str] = field(default_factory=set)
+    busy_until: float = 0.0
+    addresses_are_forbidden: bool = False
     keep_all: bool = False
     keep_snapshots: bool = False
     deaf: bool = False
     late: bool = False
+    lag_s: float = 0.0
+    calls: list[str] = field(default_factory=list)
+    made_at: dict[str, float] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     waiting: list[VmSpec] = field(default_factory=list)
@@ -79,6 +86,7 @@ class Moody:
 
     def create(self, spec: VmSpec) -> str:
         """Refuse one, if that is wished."""
+        self.calls.append(spec.name)
         if spec.name not in self.names:
             self.names.append(spec.name)
         if self.names.index(spec.name) == self.refuse_create:
@@ -86,6 +94,7 @@ class Moody:
         if self.late:
             self.waiting.append(spec)
             raise IaasError("The answer was lost.")
+        self.made_at[spec.name] = time.monotonic()
         return self.inner.create(spec)
 
     def assign(self, vm_id: str, pool: str) -> str:
@@ -94,6 +103,8 @@ class Moody:
 
     def release(self, vm_id: str) -> None:
         """Take note, and take it back."""
+        if self.addresses_are_forbidden:
+            raise IaasDenied("This user may not look at public addresses.")
         assert vm_id in {vm.id for vm in self.inner.list()}, "the VM was gone first"
         self.released.append(vm_id)
         self.inner.release(vm_id)
@@ -102,10 +113,16 @@ class Moody:
         """List, if it hears."""
         if self.deaf:
             raise IaasError("The cloud does not answer.")
-        return self.inner.list()
+        return [vm for vm in self.inner.list() if self.seen(vm.name)]
+
+    def seen(self, name: str) -> bool:
+        """Whether the cloud lists something by now."""
+        return time.monotonic() - self.made_at.get(name, float("-inf")) >= self.lag_s
 
     def delete(self, vm_id: str) -> None:
         """Keep some."""
+        if time.monotonic() < self.busy_until:
+            raise IaasBusy("The VM is booting.")
         name = next((vm.name for vm in self.inner.list() if vm.id == vm_id), "")
         if self.keep_all or name in self.keep:
             raise IaasDenied(f"{name} may not be deleted.")
@@ -119,22 +136,32 @@ class Moody:
 
     def snapshots(self) -> Sequence[Snapshot]:
         """List the snapshots."""
-        return self.inner.snapshots()
+        return [found for found in self.inner.snapshots() if self.seen(found.name)]
 
     def snapshot(self, vm_id: str, name: str) -> str:
-        """Make a snapshot."""
-        return self.inner.snapshot(vm_id, name)
+        """Make a snapshot, and say so unless it is late."""
+        self.calls.append(name)
+        self.made_at[name] = time.monotonic()
+        made = self.inner.snapshot(vm_id, name)
+        if self.late:
+            raise IaasError("The answer was lost.", lost=True)
+        return made
 
 
 @contextmanager
 def life(
-    folder: Path, driver: Driver, on_change: OnChange | None = None, patience_s: float = 0.05, **options: str
+    folder: Path,
+    driver: Driver,
+    on_change: OnChange | None = None,
+    patience_s: float = 0.05,
+    settle_s: float = 0.01,
+    **options: str,
 ) -> Iterator[tuple[Manager, Provision]]:
     """One life of a manager on the store in ``folder``, whose worker only works when it is told to."""
     lines = "".join(f"{key} = {value}\n" for key, value in options.items())
     found = settings.parse_manager(f"[iaas]\nDRIVER = DUMMY\n[manager]\n{lines}")
     store, vault = open_store(folder / "store.sqlite"), open_vault(folder)
-    provision = Provision(on_change, patience_s=patience_s, settle_s=0.01, wait_s=0.1)
+    provision = Provision(on_change, patience_s=patience_s, settle_s=settle_s, wait_s=0.1)
     cloud = Provider(driver, time.monotonic)
     providers = Providers(cloud, store, vault, "conpaassql", clock=time.monotonic)
     yield (
@@ -344,16 +371,83 @@ class TestUndo:
         assert run(manager, provision).state is JobState.DONE
         assert (list(moody.list()), listed(manager)) == ([], [])
 
-    def test_what_appears_late_is_removed_too(self, begun: Begun, moody: Moody) -> None:
-        manager, provision = begun
+    def test_what_appears_late_is_removed_too(self, tmp_path: Path, moody: Moody) -> None:
         moody.late = True
-        create(1)(manager)
-        while manager.store.machine_jobs.list("default")[-1].phase != "undoing":
-            provision.round(manager, "default")
-        provision.round(manager, "default")  # nothing is there yet
-        moody.inner.create(moody.waiting[0])
-        assert run(manager, provision).leftovers == ()
+        with life(tmp_path, moody, settle_s=1.0) as (manager, provision):  # type: ignore[arg-type]
+            create(1)(manager)
+            while manager.store.machine_jobs.list("default")[-1].phase != "undoing":
+                provision.round(manager, "default")
+            provision.round(manager, "default")  # nothing is there yet
+            moody.inner.create(moody.waiting[0])
+            assert run(manager, provision).leftovers == ()
         assert list(moody.list()) == []
+
+    def test_what_appears_late_is_removed_whatever_failed_the_job(self, tmp_path: Path, moody: Moody) -> None:
+        """The first creation was not answered; what fails the job is that it counts against the quota already."""
+        moody.late = True
+        with life(tmp_path, moody, patience_s=PATIENCE_S, settle_s=1.0) as (manager, provision):  # type: ignore[arg-type]
+            create(1)(manager)
+            while not moody.waiting:
+                provision.round(manager, "default")
+            moody.refuse_create = 0
+            while manager.store.machine_jobs.list("default")[-1].phase != "undoing":
+                provision.round(manager, "default")
+            provision.round(manager, "default")  # nothing is there yet
+            moody.inner.create(moody.waiting[0])
+            job = run(manager, provision)
+        assert (job.code, job.leftovers, list(moody.list())) == ("iaas-denied", (), [])
+
+    def test_what_is_listed_late_is_removed_too(self, tmp_path: Path, moody: Moody) -> None:
+        moody.lag_s, moody.refuse_create = 0.3, 2
+        with life(tmp_path, moody, settle_s=1.0) as (manager, provision):  # type: ignore[arg-type]
+            create(3)(manager)
+            job = run(manager, provision)
+        assert (job.code, job.leftovers, list(moody.inner.list())) == ("iaas-denied", (), [])
+
+    def test_what_is_listed_late_is_asked_for_once(self, tmp_path: Path, moody: Moody) -> None:
+        """A driver that looks names up in the same list would make it twice."""
+        moody.lag_s = 0.3
+        with life(tmp_path, moody, settle_s=PATIENCE_S) as (manager, provision):  # type: ignore[arg-type]
+            create(2)(manager)
+            assert run(manager, provision).state is JobState.DONE
+            snapshot(manager, listed(manager)[0]["uuid"])
+            assert run(manager, provision).state is JobState.DONE
+        assert len(moody.calls) == len(set(moody.calls)) == 3
+
+    def test_what_a_killed_manager_asked_for_may_appear_late(self, tmp_path: Path, moody: Moody) -> None:
+        moody.lag_s, moody.refuse_create = 0.3, 1
+        with life(tmp_path, moody, Killer(6)) as (manager, provision):  # type: ignore[arg-type]
+            create(2)(manager)
+            with pytest.raises(Killed):
+                run(manager, provision)
+        with life(tmp_path, moody, settle_s=1.0) as (manager, provision):  # type: ignore[arg-type]
+            assert manager.store.machine_jobs.list("default")[-1].phase == "undoing"
+            assert run(manager, provision).code == "iaas-denied"
+        assert list(moody.inner.list()) == []
+
+    def test_a_snapshot_that_appears_late_is_removed_too(self, tmp_path: Path, moody: Moody) -> None:
+        with life(tmp_path, moody, settle_s=1.0) as (manager, provision):  # type: ignore[arg-type]
+            create(1)(manager)
+            run(manager, provision)
+            moody.made_at.clear()
+            moody.late, moody.lag_s = True, 0.5
+            snapshot(manager, listed(manager)[0]["uuid"])
+            assert run(manager, provision).state is JobState.FAILED
+        assert list(moody.inner.snapshots()) == []
+
+    def test_an_order_that_cannot_be_read_keeps_no_other_job(self, begun: Begun) -> None:
+        """Neither that of a job which is at work, nor that of one that is undone."""
+        manager, provision = begun
+        create(1)(manager)
+        for phase in (Phase.DOING, Phase.UNDOING):
+            create(1)(manager)
+            broken = manager.store.machine_jobs.list("default")[-1]
+            sealed = manager.vault.seal(b'{"image": 7}', f"job {broken.group}")  # as no version writes it
+            manager.store.machine_jobs.change(broken.id, phase=phase, sealed=sealed)
+        run(manager, provision)
+        done, *failed = manager.store.machine_jobs.list("default")
+        assert done.state is JobState.DONE
+        assert [job.state for job in failed] == [JobState.FAILED] * 2
 
     def test_addresses_are_given_back_first(self, begun: Begun, moody: Moody) -> None:
         manager, provision = begun
@@ -392,6 +486,8 @@ class TestUndo:
             create(2)(manager)
             job = run(manager, provision)
         assert (job.state, job.code) == (JobState.FAILED, "machine")
+        assert f"machine-{job.machines[0]} is booting" in job.says
+        assert "[manager] add_nodes_deadline_s" in job.says
         assert list(slow.list()) == []
 
     def test_not_to_wait_is_to_be_done_when_asked_for(self, tmp_path: Path) -> None:
@@ -455,6 +551,25 @@ class TestForce:
         assert job.leftovers == (f"machine-{uuid}",)
         assert f"machine-{uuid} may still run" in job.says
         assert listed(manager) == []
+
+    def test_what_is_busy_is_waited_for(self, begun: Begun, moody: Moody) -> None:
+        """A VM that boots cannot be removed, and booting may take minutes."""
+        manager, provision = begun
+        create(1, wait_spawning=False)(manager)
+        run(manager, provision)
+        moody.busy_until = time.monotonic() + 0.3  # six times the patience with what fails
+        destroy(manager, listed(manager)[0]["uuid"])
+        assert run(manager, provision).state is JobState.DONE
+        assert list(moody.list()) == []
+
+    def test_who_may_not_look_at_addresses_can_remove_a_machine(self, begun: Begun, moody: Moody) -> None:
+        manager, provision = begun
+        create(1)(manager)
+        run(manager, provision)
+        moody.addresses_are_forbidden = True
+        destroy(manager, listed(manager)[0]["uuid"])
+        assert run(manager, provision).state is JobState.DONE
+        assert list(moody.list()) == []
 
     def test_it_tries_everything(self, begun: Begun, moody: Moody) -> None:
         manager, provision = begun

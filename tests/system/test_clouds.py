@@ -3,8 +3,12 @@
 from collections.abc import Callable
 
 import MySQLdb
+import pyone
 import pytest
 from installation import OPENNEBULA, Installation, eventually, on_each_provider
+
+from cloud_sim import OWNER
+from conpaassql.iaas import VmState, local
 
 pytestmark = pytest.mark.real
 
@@ -96,6 +100,57 @@ def test_what_keeps_a_vm_pending_is_shown(install: Install) -> None:
     eventually(lambda: home.job("add_nodes")["state"] == "failed")
     assert "Not enough CPU on hosts" in home.job("add_nodes")["says"]
     eventually(lambda: not home.driver().list(), says="the group is undone")
+
+
+@on_opennebula
+def test_a_guest_that_switches_itself_off_is_powered_on_again(install: Install) -> None:
+    """POWEROFF keeps address and disk, so the node comes back as it was; and a host out of sight costs no VM."""
+    home = install(network="127.78.0.0/18")
+    home.add(2)
+    _, replica = home.roles()
+    before = {vm.id: vm.address for vm in home.driver().list()}
+    switch_off(home, replica)
+    eventually(lambda: home.call("getLog", lines=1000)["log"].count("PowerOnVm:") == 1)
+    home.wait_state(replica, "RUNNING")
+
+    faults(home, unknown="*")
+    eventually(lambda: {vm.state for vm in home.driver().list()} == {VmState.UNKNOWN})
+    switch_off(home, replica)  # unseen by OpenNebula
+    home.wait_state(replica, "SILENT")
+    assert {vm.id: vm.address for vm in home.driver().list()} == before
+    faults(home, unknown="")
+    home.wait_state(replica, "RUNNING")
+    assert {vm.id: vm.address for vm in home.driver().list()} == before
+    assert home.call("getLog", lines=1000)["log"].count("CreateVm:") == 2
+
+
+def switch_off(home: Installation, node: int) -> None:
+    """End a guest from inside."""
+    assert home.sim is not None
+    guests = local.Driver({"LOCAL_ROOT": str(home.sim.root)}, OWNER)
+    address = home.node(node)["ip"]
+    guests.power_off(next(vm.id for vm in guests.list() if vm.address == address))
+
+
+@on_opennebula
+def test_a_login_that_is_refused_is_said(install: Install) -> None:
+    """Somebody changed the password: the cluster serves on, and its diagnosis says what to do."""
+    home = install(network="127.78.64.0/18")
+    home.add()
+    sim = home.sim
+    assert sim is not None
+    admin = pyone.OneServer(sim.url, session=f"{sim.admin}:{sim.admin_password}")
+    number = {user.NAME: user.ID for user in admin.userpool.info().USER}[sim.user]
+    admin.user.passwd(number, "of-somebody-else")
+    try:
+        (found,) = eventually(lambda: home.cluster()["diagnosis"])
+        assert found["code"] == "cloud-silent"
+        assert "OPENNEBULA_PASSWORD" in found["says"]
+        assert home.cluster()["state"] == "RUNNING"
+    finally:
+        admin.user.passwd(number, sim.password)
+    eventually(lambda: not home.cluster()["diagnosis"])
+    assert not [text for text in (*home.answers, home.log.read_text()) if sim.password in text]
 
 
 @on_opennebula

@@ -99,6 +99,13 @@ def test_sizes_are_free_where_flavors_have_no_names(filters: Filters, default: s
     assert choice.flavor((), filters, default, BASE) == Size(free=found)
 
 
+@pytest.mark.parametrize("key", ["vcpus", "ram", "disk"])
+def test_a_machine_is_not_made_of_nothing(key: str) -> None:
+    with pytest.raises(MachineError, match=f"more than 0 of {key}"):
+        choice.flavor((), ((key, 0.0),), "", BASE)
+    assert choice.flavor((), (("ram", 0.5),), "", BASE).free.memory_mib == 1
+
+
 @pytest.mark.parametrize(("filters", "default"), [((("name", "small"),), ""), ((("id", "a"),), ""), ((), "small")])
 def test_a_name_is_none_where_flavors_have_no_names(filters: Filters, default: str) -> None:
     with pytest.raises(MachineError, match="no named flavors"):
@@ -120,4 +127,20 @@ def test_nodes_follow_the_template_at_home_and_the_defaults_abroad() -> None:
     named = choice.of_nodes("p", Defaults(image="x", flavor="big"), template)
     assert (named.image, named.network, named.flavor_id) == ("x", "", "big")
     free = choice.of_nodes("p", Defaults(flavor="vcpus=4,ram=1024"), template)
-    assert (free.image, free.flavor_id, free.flavor.cpu, free.flavor.memory_mib) == ("7", "", 4, 1024)
+    assert (free.image, free.flavor_id, free.flavor.cpu, free.flavor.memory_mib) == ("", "", 4, 1024)
+
+
+def test_the_vm_template_says_what_was_chosen() -> None:
+    lines = "[iaas]\nOPENNEBULA_IMAGE_ID = 7\nOPENNEBULA_NETWORK_ID = 8\n[onevm_agent_template]\nDISK_SIZE = 4096\n"
+    template = settings.parse_manager(lines).template
+    assert choice.words(choice.of_nodes("default", Defaults(image="x"), template))["IMAGE_ID"] == "7"
+    abroad = choice.of_nodes("p", Defaults(image="Debian 12", flavor="vcpus=1.5,ram=1024"), template)
+    assert choice.words(abroad) == {
+        "IMAGE_ID": "Debian 12",
+        "NETWORK_ID": "",
+        "CPU": "1.5",
+        "MEM_SIZE": "1024",
+        "DISK_SIZE": "4096",
+    }
+    hostile = choice.of_nodes("p", Defaults(image='x", PERSISTENT = "YES'), template)
+    assert (hostile.image, choice.words(hostile)["IMAGE_ID"]) == ('x", PERSISTENT = "YES', "")

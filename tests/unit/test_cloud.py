@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conpaassql import cloudchoice, cloudfaults, cloudinit, cloudtags
 from conpaassql.errors import (
     IaasBusy,
     IaasDenied,
@@ -25,6 +24,7 @@ from conpaassql.errors import (
 )
 from conpaassql.iaas.ec2 import instances
 from conpaassql.iaas.openstack import servers
+from conpaassql.libcloudvm import choose, cloudinit, faults, marks
 from conpaassql.model import Flavor, VmSpec, VmState
 from conpaassql.offers import BlockDevice, Extras, Nic, OfferedFlavor
 
@@ -50,28 +50,28 @@ def spec(**more: object) -> VmSpec:
 class TestTags:
     @given(st.dictionaries(st.text(), st.text(), max_size=6))
     def test_they_come_back(self, tags: dict[str, str]) -> None:
-        kept = cloudtags.packed("me", "a-1", tags, {})
-        assert cloudtags.tags(kept) == tags
+        kept = marks.packed("me", "a-1", tags, {})
+        assert marks.tags(kept) == tags
         assert all(len(value) <= 255 and value.isascii() and value == value.strip() for value in kept.values())
 
     def test_no_blank_is_at_a_cut(self) -> None:
-        kept = cloudtags.packed("me", "a-1", {"a": " " * 1000}, {})
+        kept = marks.packed("me", "a-1", {"a": " " * 1000}, {})
         assert len(kept) > 5
         assert all(value == value.strip() for value in kept.values())
 
     def test_meta_and_labels_stand_beside_them(self) -> None:
-        kept = {**cloudtags.packed("me", "a-1", ODD, {"team": "blue"}), **cloudtags.labelled({"role": "primary"})}
-        assert (kept[cloudtags.OWNER], kept[cloudtags.NAME], kept["team"]) == ("me", "a-1", "blue")
-        assert cloudtags.labels(kept) == {"role": "primary"}
-        assert cloudtags.tags(kept) == ODD
+        kept = {**marks.packed("me", "a-1", ODD, {"team": "blue"}), **marks.labelled({"role": "primary"})}
+        assert (kept[marks.OWNER], kept[marks.NAME], kept["team"]) == ("me", "a-1", "blue")
+        assert marks.labels(kept) == {"role": "primary"}
+        assert marks.tags(kept) == ODD
 
     @pytest.mark.parametrize("meta", [{"Conpaassql_owner": "x"}, {"": "x"}, {"k": "x" * 256}])
     def test_meta_that_cannot_be_kept(self, meta: Mapping[str, str]) -> None:
         with pytest.raises(IaasRefused):
-            cloudtags.packed("me", "a-1", {}, meta)
+            marks.packed("me", "a-1", {}, meta)
 
     def test_tags_that_somebody_has_spoilt_are_none(self) -> None:
-        assert cloudtags.tags({"conpaassql_tags_0": '{"a":'}) == {}
+        assert marks.tags({"conpaassql_tags_0": '{"a":'}) == {}
 
 
 class TestChoice:
@@ -84,18 +84,18 @@ class TestChoice:
     )
 
     def test_the_smallest_that_is_large_enough(self) -> None:
-        assert cloudchoice.fitting(self.FLAVORS, Flavor()).id == "3"
-        assert cloudchoice.fitting(self.FLAVORS, Flavor(memory_mib=600, disk_mib=10**9)).id == "4"
+        assert choose.fitting(self.FLAVORS, Flavor()).id == "3"
+        assert choose.fitting(self.FLAVORS, Flavor(memory_mib=600, disk_mib=10**9)).id == "4"
         with pytest.raises(IaasMissing, match="no flavor"):
-            cloudchoice.fitting(self.FLAVORS, Flavor(cpu=9))
+            choose.fitting(self.FLAVORS, Flavor(cpu=9))
 
     def test_by_id_or_by_name(self) -> None:
-        assert cloudchoice.named("flavor", self.FLAVORS, "5").name == "twin"
-        assert cloudchoice.named("flavor", self.FLAVORS, "small").id == "3"
+        assert choose.named("flavor", self.FLAVORS, "5").name == "twin"
+        assert choose.named("flavor", self.FLAVORS, "small").id == "3"
         with pytest.raises(IaasRefused, match="4, 5"):
-            cloudchoice.named("flavor", self.FLAVORS, "twin")
+            choose.named("flavor", self.FLAVORS, "twin")
         with pytest.raises(IaasMissing, match="huge"):
-            cloudchoice.named("flavor", self.FLAVORS, "huge")
+            choose.named("flavor", self.FLAVORS, "huge")
 
 
 class TestFaults:
@@ -121,7 +121,7 @@ class TestFaults:
         ],
     )
     def test_openstack(self, status: int, text: str, kind: type[IaasError]) -> None:
-        assert type(cloudfaults.of_status("OPENSTACK", status, text)) is kind
+        assert type(faults.of_status("OPENSTACK", status, text)) is kind
 
     @pytest.mark.parametrize(
         ("word", "kind"),
@@ -147,16 +147,16 @@ class TestFaults:
         ],
     )
     def test_ec2(self, word: str, kind: type[IaasError]) -> None:
-        found = cloudfaults.of_word("EC2", 400, word, "text")
+        found = faults.of_word("EC2", 400, word, "text")
         assert type(found) is kind
         assert found.details["word"] == word
 
     def test_what_a_cloud_repeats_of_the_request_stays_out(self) -> None:
         text = "Invalid input for field/attribute user_data. Value: SGVsbG8=. too long"
-        assert "SGVsbG8" not in cloudfaults.scrubbed(text)
-        assert "pass word" not in cloudfaults.scrubbed("user x, pass word y", "pass word")
-        assert "A" * 60 not in cloudfaults.scrubbed("token " + "A" * 90)
-        assert len(cloudfaults.scrubbed("x y " * 1000)) < 320
+        assert "SGVsbG8" not in faults.scrubbed(text)
+        assert "pass word" not in faults.scrubbed("user x, pass word y", "pass word")
+        assert "A" * 60 not in faults.scrubbed("token " + "A" * 90)
+        assert len(faults.scrubbed("x y " * 1000)) < 320
 
 
 class TestUserData:
@@ -309,8 +309,8 @@ class TestInstances:
             for number in range(1, 20)
             if f"TagSpecification.1.Tag.{number}.Key" in order
         }
-        assert (kept["Name"], kept[cloudtags.OWNER]) == ("a-1", "me")
-        assert cloudtags.tags(kept) == ODD
+        assert (kept["Name"], kept[marks.OWNER]) == ("a-1", "me")
+        assert marks.tags(kept) == ODD
 
     def test_a_turn_is_told_from_another(self) -> None:
         tokens = {instances.token(*what) for what in (("me", "a", 0), ("me", "a", 1), ("mea", "", 0), ("you", "a", 0))}

@@ -178,6 +178,7 @@ def test_words_make_a_request(line: str, method: str, values: dict[str, Any]) ->
         "machine list p --colour",
         "snapshot create p",
         "job show 0",
+        "job list --provider_id=p --cluster=c",
     ],
 )
 def test_wrong_words_are_refused_before_anything_is_sent(line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +217,10 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 COMMANDS = dict(commands(command.root))
-METHODS = {path: "_".join(path) for path in COMMANDS if path[0] != "job"} | {("check", "provider"): "check_provider"}
+METHODS = {path: "_".join(path) for path in COMMANDS if path[0] != "job"} | {
+    ("check", "provider"): "check_provider",
+    ("job", "list"): "list_jobs",
+}
 
 
 @pytest.mark.parametrize("path", METHODS, ids="-".join)
@@ -491,6 +495,14 @@ def test_a_failed_job_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
         assert (told.out, told.err) == ("", "conpaassql: The job failed: No host is left. [machine]\n")
         assert run(server, "machine", "create", "p", "-j") == End.REFUSED
     assert json.loads(capsys.readouterr().out)["job"]["says"] == "No host is left."
+
+
+def test_jobs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pretended(lambda _seen: ok({"jobs": [{**JOB, "state": "done"}]})) as server:
+        for words in ([], ["--provider_id", "p"], ["--cluster", "c"]):
+            assert run(server, "job", "list", *words) == End.DONE
+            assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["4", "machine_create", "done"]
+    assert [seen.call.get("params", {}) for seen in server.seen] == [{}, {"provider_id": "p"}, {"cluster": "c"}]
 
 
 @pytest.mark.parametrize(("ended", "status"), [("done", End.DONE), ("failed", End.REFUSED)])

@@ -1,6 +1,7 @@
 """When a job has ended: for every kind what fulfils it, what makes it hopeless, and what is said at its deadline."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,21 @@ def test_the_deadline_tells_what_the_cloud_says() -> None:
     verdict = jobs.judge(job(JobKind.ADD_NODES, 2, deadline_s=0), facts(primary(), pending))
     assert verdict is not None
     assert "node 2 is booting (Not enough CPU on hosts: 0,1)" in verdict.says
+
+
+def test_the_deadline_tells_what_the_cloud_said_instead() -> None:
+    """What may pass is asked for until the deadline; then the last word of the cloud is the reason."""
+    full = Refusal(code="iaas-full", says="No address is left.", final=False)
+    unseen = facts(primary(), sight(2, Seen.UNSEEN, refusal=full))
+    assert jobs.judge(job(JobKind.ADD_NODES, 2), unseen) is None
+    verdict = jobs.judge(job(JobKind.ADD_NODES, 2, deadline_s=0), unseen)
+    assert verdict is not None
+    assert "node 2 is unseen (No address is left)" in verdict.says
+    locked = Refusal(code="iaas-busy", says="The VM is locked.", final=False)
+    staying = replace(fresh(2, ABSENT), refusal=locked)
+    verdict = jobs.judge(job(JobKind.REMOVE_NODES, 2, deadline_s=0), facts(primary(), staying))
+    assert verdict is not None
+    assert verdict.says.endswith("(The VM is locked).")
 
 
 def test_the_deadline_names_who_is_waited_for() -> None:

@@ -59,6 +59,12 @@ def test_what_it_means(code: int, text: str, kind: type[Error]) -> None:
     assert found.says[-1] == "."
 
 
+@pytest.mark.parametrize(("code", "text"), [row[:2] for row in SAID if row[0] > 0 and row[0] != 4711])
+def test_each_has_a_cure(code: int, text: str) -> None:
+    says = error(Refusal(method="one.vm.allocate", code=code, text=text)).says
+    assert len(says) > len(f"OpenNebula says: {clean(text)}") + 5
+
+
 def test_files_are_explained() -> None:
     text = "User [2] : VM Template includes a restricted attribute FILES."
     assert "OPENNEBULA_FILES_DS" in error(Refusal(method="one.vm.allocate", code=512, text=text)).says
@@ -68,6 +74,12 @@ EXPANSION = (
     "[one.vm.allocate] Error parsing: DISK_ID=1@^_^@PASSWORD=geheim@^_^@X=$(id). syntax error, {}"
     "unexpected EOA, expecting $end or VARIABLE or RSTRING at line 0, columns 33:34"
 )
+
+
+def test_the_cure_of_a_dollar_is_said() -> None:
+    says = error(Refusal(method="one.vm.allocate", code=8192, text=EXPANSION.format(""))).says
+    assert "START_SCRIPT_BASE64" in says
+    assert "geheim" not in says
 
 
 @pytest.mark.parametrize("inserted", ["", "@^_^@Y=geheim. syntax error, "])

@@ -34,8 +34,10 @@ def xml(
 
 
 def only(text: str, owner: str = "m") -> Vm:
-    (vm,) = pool.vms(f"<VM_POOL>{text}</VM_POOL>", owner)
-    return vm
+    element = elements.parse(text)
+    known = pool.kept(element, owner)
+    assert known.ours
+    return pool.vm(element, known)
 
 
 @pytest.mark.parametrize(
@@ -97,16 +99,22 @@ def test_an_own_card_on_the_public_network_is_not_the_public_one() -> None:
     assert (vm.address, vm.public_address) == ("10.30.1.20", None)
 
 
-def test_what_is_not_ours_or_done_is_not_listed() -> None:
-    text = (
-        xml()
-        + xml(6, 0, vm_id=7)
-        + xml(attributes=user("other"), vm_id=6)
-        + xml(attributes="<USER_TEMPLATE/>", vm_id=5)
-    )
-    assert [vm.id for vm in pool.vms(f"<VM_POOL>{text}</VM_POOL>", "m")] == ["8"]
-    assert list(pool.vms("<VM_POOL></VM_POOL>", "m")) == []
-    assert list(pool.vms("<VM_POOL/>", "m")) == []
+@pytest.mark.parametrize("attributes", [user("other"), "<USER_TEMPLATE/>"])
+def test_of_what_is_not_ours_nothing_is_kept(attributes: str) -> None:
+    element = elements.parse(xml(attributes=attributes))
+    assert pool.kept(element, "m") == pool.Kept(stamp=pool.stamp(element), ours=False)
+
+
+def test_the_stamp_is_of_all_cards_in_whatever_order() -> None:
+    alias = PUBLIC_CARD.replace("NIC>", "NIC_ALIAS>")
+    device = PUBLIC_CARD.replace("<NIC>", "<PCI><TYPE>NIC</TYPE>").replace("</NIC>", "</PCI>")
+    stamps = {
+        pool.stamp(elements.parse(xml(cards=cards)))
+        for cards in (CARD + PUBLIC_CARD, PUBLIC_CARD + CARD, alias + CARD, CARD + device)
+    }
+    assert len(stamps) == 1
+    other = "<PCI><TYPE>GPU</TYPE><VENDOR>10de</VENDOR></PCI>"
+    assert pool.stamp(elements.parse(xml(cards=CARD + other))) == pool.stamp(elements.parse(xml()))
 
 
 @pytest.mark.parametrize(

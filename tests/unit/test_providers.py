@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from conpaassql.manager.providers import Providers, Secrets, driver_module, driv
 from conpaassql.manager.store import Store, open_store
 from conpaassql.model import Flavor, VmSpec
 from conpaassql.model_cloud import ProviderRecord
+from conpaassql.offers import OfferedFlavor
 from conpaassql.vault import Vault, open_vault
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -110,6 +112,43 @@ class TestRegistry:
         with pytest.raises(ProviderError, match=r"master\.key"):
             registry.get("q")
 
+    def test_who_builds_it_while_it_is_unregistered_leaves_none_behind(
+        self, registry: Providers, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of the same name there may be another provider a moment later."""
+        store.providers.add(record(sealed=registry.seal("p", Secrets(password="x", extra={}))))
+        found = store.providers.get("p")
+
+        def unregister() -> None:
+            store.providers.remove("p")
+            registry.forget("p")
+
+        other = threading.Thread(target=unregister)
+
+        def read(_name: str) -> ProviderRecord:
+            other.start()
+            other.join(0.2)  # it is done by then, or has to wait for us
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store.providers, "get", read)
+            registry.get("p")
+            other.join()
+        with pytest.raises(UnknownProvider):
+            registry.get("p")
+
+    def test_a_wrong_option_is_named_by_the_argument_that_it_came_from(self, registry: Providers, store: Store) -> None:
+        """The section [iaas] is the provider default, and has nothing to do with this one."""
+        sealed = registry.seal("p", Secrets(password="x", extra={"timeout_s": "soon"}))
+        with pytest.raises(Invalid, match="extra: OPENNEBULA_TIMEOUT_S = soon") as caught:
+            registry.try_out(replace(record("OPENNEBULA", sealed=sealed), url="http://one:2633/RPC2"))
+        assert "[iaas]" not in caught.value.says
+        sealed = registry.seal("p", Secrets(password="x", extra={}))
+        store.providers.add(replace(record("OPENNEBULA", sealed=sealed), url="gopher://one/"))
+        with pytest.raises(ProviderError, match="Provider p cannot be used: url: OPENNEBULA_URL = gopher:") as refused:
+            registry.get("p")
+        assert "[iaas]" not in refused.value.says
+
     def test_a_name_is_taken_once(self, store: Store) -> None:
         store.providers.add(record())
         with pytest.raises(ProviderError, match="already"):
@@ -183,8 +222,31 @@ class TestMemory:
         assert slow.begun == 1
         slow.may_end.set()
         deadline = time.monotonic() + 10
+        assert "no answer within 0.05 s" in provider.silence
         while provider.view(60.0) is None:
             assert time.monotonic() < deadline
+        assert provider.silence == ""
+        provider.close()
+
+    def test_silence_is_logged_when_it_changes(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Moody(Slow):
+            says = ("no.", "no.", "", "no.")
+
+            def list(self) -> Sequence[Vm]:
+                self.begun += 1
+                if why := self.says[self.begun - 1]:
+                    raise IaasError(why)
+                return []
+
+        provider = Provider(Moody(), time.monotonic)
+        for _ in Moody.says:
+            provider.view(0.0)
+        silent = "Provider default does not list its VMs: no."
+        assert [record.message for record in caplog.records] == [
+            silent,
+            "Provider default lists its VMs again.",
+            silent,
+        ]
         provider.close()
 
     def test_a_failing_list_is_silence(self) -> None:
@@ -193,7 +255,9 @@ class TestMemory:
                 raise IaasError("no.")
 
         provider = Provider(Failing(), time.monotonic)
+        assert provider.silence == ""
         assert provider.view(0.0) is None
+        assert provider.silence == "Provider default does not list its VMs: no."
         provider.close()
 
     def test_places_are_bounded(self) -> None:
@@ -203,4 +267,32 @@ class TestMemory:
             pass
         with provider.use() as driver:
             assert list(driver.list()) == []
+        provider.close()
+
+
+class Sized(dummy.Driver):
+    """A cloud that counts how often its flavors are asked for, and may not answer."""
+
+    asked = 0
+    silent = False
+
+    def flavors(self) -> Sequence[OfferedFlavor]:
+        self.asked += 1
+        if self.silent:
+            raise IaasError("The cloud does not answer.")
+        return super().flavors()
+
+
+class TestSizes:
+    def test_the_memory_of_a_named_flavor_is_the_cloud_s(self) -> None:
+        driver = Sized({}, "m")
+        provider = Provider(driver, time.monotonic)
+        assert [provider.memory_mib(name) for name in ("medium", "2", "medium", "2")] == [2048] * 4
+        assert driver.asked == 2
+        assert provider.memory_mib("none") is None
+        assert provider.memory_mib("") is None
+        driver.silent = True
+        assert (provider.memory_mib("medium"), provider.memory_mib("large")) == (2048, None)
+        driver.silent = False
+        assert provider.memory_mib("large") == 8192
         provider.close()

@@ -65,3 +65,12 @@ def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (tmp_path / "f").write_text("")
     assert publish.main([str(tmp_path / "f" / "p"), "--image", "1", "--network", "2"]) == 1
     assert "/f" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_there_stays_as_private_as_it_was(tmp_path: Path) -> None:
+    private, new = tmp_path / "private", tmp_path / "new"
+    private.mkdir(mode=0o700)
+    for folder in (private, new):
+        written(folder)
+    assert [folder.stat().st_mode & 0o777 for folder in (private, new)] == [0o700, 0o755]
+    assert (private / WHEEL).stat().st_mode & 0o777 == 0o644

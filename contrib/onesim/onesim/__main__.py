@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, help="script that boots guests which are nodes (conpaassql's init.sh)")
     parser.add_argument("--scale", type=float, default=0.02, help="1: as slow as a real core; 0: at once (0.02)")
     parser.add_argument("--vms", type=int, default=0, help="so many VMs are there from the start (0)")
-    parser.add_argument("--vm-template", default="", help="more of their template, in OpenNebula's language")
+    parser.add_argument("--vm-template", default="", help="more of their template; what it says wins")
     return parser
 
 
@@ -110,7 +110,8 @@ def _fill(core: Core, count: int, more: str) -> None:
         with core.lock:
             user = next(user for user in core.pools.users.values() if user.name == USER)
             for number in range(count):
-                allocate.allocate(core, user, f'NAME = "vm-{number}"\n{TEMPLATE}{more}')
+                # Of two vectors CONTEXT the first counts.
+                allocate.allocate(core, user, f'NAME = "vm-{number}"\n{more}\n{TEMPLATE}')
     except OneError as exc:
         raise SystemExit(f"onesim: {exc.text}") from exc
     while not all(vm.at == UP for vm in core.live_vms()):

@@ -11,7 +11,6 @@ from onesim.devices import image_of, number
 from onesim.kernel import Core
 from onesim.model import Image, Network, Range, User, Vm
 
-_NOT_YET = ("GRAPHICS",)
 _SEEN_VECTORS = ("NIC", "NIC_ALIAS", "DISK", "OS")
 
 

@@ -164,7 +164,8 @@ def _from_image(core: Core, disk: Vector, image: Image) -> None:
         fixed["PERSISTENT"] = "YES"
     fixed |= {"CLONING": "YES"} if state == _CLONING_STATE else {"DRIVER": image.format, "FORMAT": image.format}
     disk.update(fixed)
-    for key, value in {"DEV_PREFIX": "sd", "READONLY": "NO", "SIZE": str(image.size_mb)}.items():
+    prefix = image.attrs.text("DEV_PREFIX", "sd")
+    for key, value in {"DEV_PREFIX": prefix, "READONLY": "NO", "SIZE": str(image.size_mb)}.items():
         disk.setdefault(key, value)
 
 

@@ -14,7 +14,7 @@ PRIMARY_GROUP, MINE, ALL, MINE_AND_GROUP = -4, -3, -2, -1
 
 
 def chosen(pool: Mapping[int, T], who: User, filter_flag: int, start: int, end: int) -> list[T]:
-    """Return the visible objects, by descending number.
+    """Return the visible objects, by descending number: one's own, whatever one may do with them, and what one may use.
 
     Args:
         filter_flag: -4 of my primary group, -3 mine, -2 all that I may see, -1 mine and my group's, >= 0 that user's.
@@ -26,7 +26,7 @@ def chosen(pool: Mapping[int, T], who: User, filter_flag: int, start: int, end: 
     """
     if filter_flag < PRIMARY_GROUP:
         raise errors.OneError(errors.RPC_API, "Incorrect filter_flag")
-    seen = [thing for thing in pool.values() if _whose(thing, who, filter_flag) and may(who, thing, USE)]
+    seen = [thing for thing in pool.values() if _whose(thing, who, filter_flag) and _visible(who, thing)]
     return paged(sorted(seen, key=lambda thing: -thing.id), start, end)
 
 
@@ -37,6 +37,10 @@ def paged(things: Sequence[T], start: int, end: int) -> list[T]:
         return list(things[offset : offset - end])
     last = end if end >= 0 else max((thing.id for thing in things), default=-1)
     return [thing for thing in things if max(start, 0) <= thing.id <= last]
+
+
+def _visible(who: User, thing: Thing) -> bool:
+    return thing.uid == who.id or may(who, thing, USE)
 
 
 def _whose(thing: Thing, who: User, filter_flag: int) -> bool:

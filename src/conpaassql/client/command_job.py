@@ -2,10 +2,11 @@
 
 import click
 
-from conpaassql.client import asking
+from conpaassql.client import asking, options
 from conpaassql.client.asking import Asking
 from conpaassql.client.ends import End
 from conpaassql.client.tables import Column, column
+from conpaassql.errors import Invalid
 
 JOBS = (
     column("ID", "id", right=True),
@@ -32,3 +33,15 @@ def show(ask: Asking, *, number: int, wait: bool) -> End:
     found = asking.follow(ask, number) if wait else asking.look(ask, "get_job", job=number)["job"]
     asking.show(ask, {"job": found}, JOBS, [found])
     return End.REFUSED if found["state"] == "failed" else End.DONE
+
+
+@job.command("list")
+@options.text("--provider-id", "Jobs at this provider: its machines and snapshots.")
+@options.text("--cluster", "Jobs of this cluster; without either option of the one called default.")
+@asking.asking
+def list_(ask: Asking, *, provider_id: str, cluster: str) -> End:
+    """List the newest thousand jobs of a cluster or of a provider, the newest last."""
+    if provider_id and cluster:
+        raise Invalid("--provider-id and --cluster exclude each other; give one of them.")
+    result = asking.look(ask, "list_jobs", provider_id=provider_id, cluster=cluster)
+    return asking.show(ask, result, JOBS, result["jobs"])

@@ -57,9 +57,7 @@ def provider() -> None:
 @click.argument("url")
 @click.argument("tenant", default="")
 @options.text("--provider-type", "OPENSTACK (the default), OPENNEBULA, EC2, LOCAL, DUMMY, ...", "TYPE")
-@options.text(
-    "--default-image", "Image of machines for which none is chosen: its name or id, or KEY=VALUE,...", "IMAGE"
-)
+@options.text("--default-image", "Image of machines for which none is chosen: its name or id.", "IMAGE")
 @options.text(
     "--default-flavor", "Flavor of machines for which none is chosen: its name or id, or KEY=VALUE,...", "FLAVOR"
 )

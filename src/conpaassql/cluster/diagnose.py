@@ -215,6 +215,8 @@ _INTRODUCTION = """\
 This page is written from the table of problems. `get_service_info` shows those that hold, down to the first that has
 to be dealt with before all others; the event log has each change of the first. They stand in the order of danger.
 Where the manager does something, it does so by itself; where the sentence tells you to do something, it waits for you.
+Besides all of them stands `cloud-silent`, while the cloud does not list its VMs: its sentence is the cloud's own, with
+what to do.
 
 | code | what it means |
 |---|---|

@@ -10,6 +10,7 @@ from conpaassql import gtid
 from conpaassql.model import Cluster, Durability, Goal, Job, JobKind, Node, Vm
 from conpaassql.protocol import AgentFacts, Data, ServerFacts, TaskState
 
+SILENT_CLOUD = "cloud-silent"  # what users find besides the diagnosis while ``Facts.silence`` says something
 CAUGHT_UP_S = 1.0  # a replica this close to its source may be handed a role
 
 
@@ -30,10 +31,11 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The cloud's last word on a VM that was asked for, when asking again will not help."""
+    """What the cloud said instead of doing what it was asked for; ``final``: asking again will not help."""
 
     code: str
     says: str
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Facts:
     """One look at one cluster: its wish, its nodes, its running jobs, the time of looking.
 
     ``strays`` are VMs of nodes that were removed: made by a call whose answer nobody waited for.
+    ``silence`` says why the cloud does not list its VMs; empty: it does.
     ``initialised``: the first database was made once; from then on an empty primary is a loss
     and never a beginning.
     """
@@ -109,6 +112,7 @@ class Facts:
     jobs: tuple[Job, ...]
     at: datetime
     strays: tuple[Vm, ...] = ()
+    silence: str = ""
 
     @cached_property
     def by_id(self) -> Mapping[int, Sight]:

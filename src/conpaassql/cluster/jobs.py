@@ -108,15 +108,29 @@ def _refused(sight: Sight) -> Refusal | None:
         says = f"The cloud has another VM called {sight.node.name}; choose another [manager] name, or remove that VM."
         return Refusal(code="iaas", says=says)
     if sight.seen is Seen.FAILED:
-        reason = sight.vm.message if sight.vm and sight.vm.message else "it gave no reason"
+        reason = sight.vm.message.rstrip(".") if sight.vm and sight.vm.message else "it gave no reason"
         return Refusal(code="iaas", says=f"The cloud could not bring up the VM of node {sight.id}: {reason}.")
-    return sight.refusal if sight.seen is Seen.UNSEEN else None
+    return sight.refusal if sight.seen is Seen.UNSEEN and sight.refusal and sight.refusal.final else None
 
 
 def _overdue(job: Job, facts: Facts) -> str:
     waiting = [s for s in _of(job, facts) if not facts.ready(s)] or _of(job, facts)
-    where = "; ".join(f"node {s.id} is {describe(facts, s)}" for s in waiting) or "nothing more is known"
+    where = "; ".join(f"node {s.id} is {_standing(facts, s)}" for s in waiting) or "nothing more is known"
     return f"It was not finished by its deadline: {where}."
+
+
+def _standing(facts: Facts, sight: Sight) -> str:
+    """Say where a node stands, and what the cloud said when it was asked to change that."""
+    stands = describe(facts, sight)
+    said = sight.refusal.says.rstrip(".") if sight.refusal else ""
+    return stands if said in stands else f"{stands} ({said})"
+
+
+def cloud_says(facts: Facts, sight: Sight) -> str:
+    """Return what the cloud has to say of a node's VM, or why it says nothing; empty: all is well."""
+    if facts.silence:
+        return facts.silence
+    return (sight.vm.message if sight.vm else "") or (sight.refusal.says if sight.refusal else "")
 
 
 def describe(facts: Facts, sight: Sight) -> str:
@@ -125,8 +139,8 @@ def describe(facts: Facts, sight: Sight) -> str:
         return "ready"
     agent = sight.agent
     if agent is None:
-        reason = sight.vm.message if sight.vm else ""
-        return f"{sight.seen.value} ({reason})" if reason else sight.seen.value
+        reason = cloud_says(facts, sight)
+        return f"{sight.seen.value} ({reason.rstrip('.')})" if reason else sight.seen.value
     if sight.working:
         return f"busy ({sight.working})"
     trouble = (agent.task.says if sight.failed_at and agent.task else "") or agent.says

@@ -9,7 +9,7 @@ from conpaassql.cluster import steps
 from conpaassql.cluster.facts import Facts, Sight
 from conpaassql.cluster.steps import Step
 from conpaassql.errors import AgentError, Error
-from conpaassql.manager import vms
+from conpaassql.manager import choice, vms
 from conpaassql.manager.context import Manager
 from conpaassql.pki import Identity
 from conpaassql.protocol import Order
@@ -50,7 +50,9 @@ def account_name(node: int) -> str:
 
 def my_cnf(manager: Manager, facts: Facts, sight: Sight) -> str:
     """Return the option file of a node's server."""
-    memory_mib = manager.settings.template.flavor.memory_mib
+    provider = manager.providers.of(facts.cluster)
+    offered = choice.of_nodes(provider.name, provider.defaults, manager.settings.template)
+    memory_mib = provider.memory_mib(offered.flavor_id or provider.defaults.flavor) or offered.flavor.memory_mib
     return render.my_cnf(memory_mib, sight.node.server_id, facts.cluster.id, {})
 
 

@@ -1,5 +1,6 @@
 """Chooses image and size for a machine: from filters, from the provider's defaults, never by luck.  Pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -50,15 +51,38 @@ class NodeOffer:
 
 
 def of_nodes(provider: str, defaults: Defaults, template: Template) -> NodeOffer:
-    """Return what nodes get: of the section [iaas] the template's words, elsewhere the provider's defaults first."""
+    """Return what nodes get: of the section [iaas] the template's words, elsewhere the provider's defaults.
+
+    Ids mean something else in another cloud; so image and network of the section are never used there,
+    and what is empty is the driver's to choose, by its own options.
+    """
     ours = provider == DEFAULT_PROVIDER
     free = default_filters(defaults.flavor)
     return NodeOffer(
-        image=template.image_id if ours else defaults.image or template.image_id,
+        image=template.image_id if ours else defaults.image,
         network=template.network_id if ours else "",
         flavor_id="" if ours or free else defaults.flavor,
         flavor=free_size(free, template.flavor) if free and not ours else template.flavor,
     )
+
+
+def words(offer: NodeOffer) -> Mapping[str, str]:
+    """Return what a VM template is to be filled with, so that it says the same as the rest of the order.
+
+    A name that could end the text which it is put into is left out: the driver has it besides.
+    """
+    size = offer.flavor
+    return {
+        "IMAGE_ID": _plain(offer.image),
+        "NETWORK_ID": _plain(offer.network),
+        "CPU": f"{size.cpu:g}",
+        "MEM_SIZE": str(size.memory_mib),
+        "DISK_SIZE": str(size.disk_mib),
+    }
+
+
+def _plain(name: str) -> str:
+    return "" if set(name) & set('"\\') or not name.isprintable() else name
 
 
 def image(offered: Sequence[Image], filters: Filters, default: str) -> str:
@@ -125,19 +149,21 @@ def free_size(wanted: Filters, base: Flavor, default: str = "") -> Flavor:
     """Return a size of one's own.
 
     Raises:
-        MachineError: a name or id is given, of which this cloud has none.
+        MachineError: a name or id is given, of which this cloud has none, or nothing of something.
     """
     given = dict(wanted)
     if not given or set(given) & {"name", "id"}:
         name = given.get("name", given.get("id", default))
         raise MachineError(f"This cloud has no named flavors, so none is called {name!r}; say vcpus, ram and disk.")
+    if zero := [key for key in ("vcpus", "ram", "disk") if key in given and not float(given[key])]:
+        raise MachineError(f"A machine needs more than 0 of {', '.join(zero)}; leave out what shall be as usual.")
     size = base
     if "vcpus" in given:
         size = replace(size, cpu=float(given["vcpus"]))
     if "ram" in given:
-        size = replace(size, memory_mib=int(float(given["ram"])))
+        size = replace(size, memory_mib=math.ceil(float(given["ram"])))
     if "disk" in given:
-        size = replace(size, disk_mib=int(float(given["disk"]) * 1024))
+        size = replace(size, disk_mib=math.ceil(float(given["disk"]) * 1024))
     return size
 
 

@@ -1,23 +1,22 @@
 """What administrators ask about providers: register, forget, list, check, and look at what a cloud offers."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from conpaassql import iaas, render
-from conpaassql.errors import ProviderError, UnknownProvider, Unsupported
+from conpaassql.errors import Invalid, ProviderError, UnknownProvider, Unsupported
 from conpaassql.iaas import Catalog, Checks
-from conpaassql.manager import choice
+from conpaassql.manager import choice, vms
 from conpaassql.manager.context import Manager
-from conpaassql.manager.provider import Provider
-from conpaassql.manager.providers import Secrets
-from conpaassql.model import VmSpec
+from conpaassql.manager.providers import Secrets, driver_module
 from conpaassql.model_cloud import DEFAULT_PROVIDER, ProviderRecord
 
 SECRET_WORDS = ("password", "secret", "token", "key", "credential")
 HIDDEN = "***"
 MOST_FINDINGS = 200
+WITH_LOGIN = re.compile(r"([\w+.-]+://)?[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +46,8 @@ def register(manager: Manager, asked: Registration) -> dict[str, Any]:
     if name == DEFAULT_PROVIDER:
         raise ProviderError("The provider default is the section [iaas] of the configuration; choose another name.")
     choice.default_filters(asked.default_flavor)
+    if WITH_LOGIN.match(asked.url):  # it is kept as it is, and shown
+        raise Invalid("The url holds a login; give it as username and password, which are kept encrypted.")
     record = ProviderRecord(
         name=name,
         type=asked.provider_type.upper(),
@@ -127,14 +128,15 @@ def _shown(manager: Manager, record: ProviderRecord) -> dict[str, Any]:
 
 
 def _default(manager: Manager) -> dict[str, Any]:
-    """The section [iaas], in the words of a registration."""
-    given = manager.settings.iaas.options
-    ends = {key.partition("_")[2]: value for key, value in given.items() if key != "LOCAL_ROOT"}
+    """The section [iaas], as far as it is about the driver in use, in the words of a registration."""
+    section = manager.settings.iaas
+    given = {key: section.options[key] for key in driver_module(section.driver).OPTIONS if key in section.options}
+    ends = {key.partition("_")[2]: value for key, value in given.items()}
     defaults = manager.providers.get(DEFAULT_PROVIDER).defaults
     general = ("USER", "PASSWORD", "URL", "TENANT")
     return {
         "provider_id": DEFAULT_PROVIDER,
-        "provider_type": manager.settings.iaas.driver,
+        "provider_type": section.driver,
         "username": ends.get("USER", ""),
         "url": ends.get("URL", ""),
         "tenant": ends.get("TENANT", ""),
@@ -160,26 +162,10 @@ def check(manager: Manager, *, provider_id: str) -> dict[str, Any]:
     with provider.use() as driver:
         if not isinstance(driver, Checks):
             raise Unsupported(f"The driver of provider {provider_id} has no check.", provider=provider_id)
-        tried = driver.check(_spec(manager, provider))
+        name = manager.settings.template.name
+        tried = driver.check(vms.of_node(manager, provider, f"{name}-check", "check"))
         found = [asdict(finding) for finding, _ in zip(tried, range(MOST_FINDINGS), strict=False)]
     return {"provider_id": provider_id, "ok": all(finding["ok"] for finding in found), "findings": found}
-
-
-def _spec(manager: Manager, provider: Provider) -> VmSpec:
-    """Return what a node's VM would be, as far as a check has to know."""
-    template = manager.settings.template
-    name = f"{template.name}-check"
-    rendered = render.vm_template(template, {**template.values(), "NAME": name})
-    return VmSpec(
-        name=name,
-        flavor=template.flavor,
-        tags={"manager": manager.settings.manager.name},
-        context={},
-        template=rendered,
-        image=provider.defaults.image or template.image_id,
-        network=template.network_id if provider.name == DEFAULT_PROVIDER else "",
-        flavor_id="" if "=" in provider.defaults.flavor else provider.defaults.flavor,
-    )
 
 
 def images(manager: Manager, *, provider_id: str) -> dict[str, Any]:
@@ -229,6 +215,6 @@ def _catalog(manager: Manager, provider_id: str) -> Iterator[Catalog]:
     """
     provider = manager.providers.get(provider_id)
     with provider.use() as driver:
-        if not isinstance(driver, iaas.Catalog):
+        if not isinstance(driver, Catalog):
             raise Unsupported(f"The driver of provider {provider_id} has no catalog.", provider=provider_id)
         yield driver

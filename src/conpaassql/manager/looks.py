@@ -59,7 +59,7 @@ class Looks:
             self._facts.pop(cluster_id, None)
 
     def refuse(self, node: int, refusal: Refusal | None) -> None:
-        """Remember that the cloud refuses a node's VM for good; None: it does not."""
+        """Remember what the cloud says instead of doing something to a node's VM; None: it was asked with success."""
         with self._lock:
             if refusal:
                 self._refusals[node] = refusal

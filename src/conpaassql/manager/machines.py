@@ -157,9 +157,7 @@ def snapshot(
 ) -> Accepted:
     """Wish for an image of a machine; errors as ``destroy``, and Unsupported where the cloud makes none."""
     turns.able_to_snapshot(manager.providers.get(provider_id))
-    # Microseconds, so that two of the same machine never have one name.
-    name = f"snapshot-{machine_uuid}-{int(manager.now().timestamp() * 1_000_000)}"
-    order = Order(snapshot=name, wait=wait_spawning, skip_store=skip_store)
+    order = Order(wait=wait_spawning, skip_store=skip_store)
     within_s = manager.settings.manager.add_nodes_deadline_s
     with manager.store.transaction():
         _checked(manager, provider_id, machine_uuid, skip_store=skip_store)

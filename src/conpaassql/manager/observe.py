@@ -1,17 +1,14 @@
 """Looks at a cluster: the record, the cloud, and every agent at once, with one deadline."""
 
-import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.errors import ProviderError
 from conpaassql.manager.context import Manager
-from conpaassql.manager.provider import Provider
 from conpaassql.manager.store import Snapshot
 from conpaassql.model import Node, Vm, VmState
 from conpaassql.protocol import AgentFacts
-
-log = logging.getLogger(__name__)
 
 CLOUD_MEMORY_S = 2.0  # how old the cloud's list may be while nothing is being made or removed
 
@@ -30,9 +27,8 @@ def look(manager: Manager, cluster_id: int) -> Facts:
         Unavailable: the store does not answer.
     """
     record = manager.store.record(cluster_id)
-    provider = _provider(manager, record)
-    vms = provider.view(CLOUD_MEMORY_S) if provider else None
-    keeps_disk = provider is not None and provider.keeps_disks and manager.settings.template.data_disk_size > 0
+    cloud = _cloud(manager, record)
+    vms = cloud.vms
     known = _vms(manager, record, vms)
     taken = {node.id for node in record.nodes if vms and node.name in vms and node.id not in known}
     addresses = {i: vm.address for i, vm in known.items() if vm.address and i in record.joined}
@@ -47,7 +43,7 @@ def look(manager: Manager, cluster_id: int) -> Facts:
             vm=known.get(node.id),
             agent=answers.get(node.id),
             refusal=manager.looks.refusal(node.id),
-            keeps_disk=keeps_disk,
+            keeps_disk=cloud.keeps_disks,
         )
         for node in record.nodes
     )
@@ -58,18 +54,33 @@ def look(manager: Manager, cluster_id: int) -> Facts:
         jobs=record.jobs,
         at=manager.now(),
         strays=_strays(manager, vms),
+        silence=cloud.silence,
     )
     manager.looks.put(facts)
     return facts
 
 
-def _provider(manager: Manager, record: Snapshot) -> Provider | None:
-    """The cluster's cloud; None where its login cannot be read: then it is as silent as one that does not answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cloud:
+    """What a cluster's cloud showed; ``vms`` is None when it did not answer, and ``silence`` says why."""
+
+    vms: Mapping[str, Vm] | None = None
+    silence: str = ""
+    keeps_disks: bool = False
+
+
+def _cloud(manager: Manager, record: Snapshot) -> _Cloud:
+    """Look at the cluster's cloud; one whose login cannot be read is as silent as one that does not answer."""
     try:
-        return manager.providers.of(record.cluster)
+        provider = manager.providers.of(record.cluster)
     except ProviderError as exc:
-        log.warning("cluster %s: %s", record.cluster.name, exc.says)
-        return None
+        return _Cloud(silence=exc.says)
+    vms = provider.view(CLOUD_MEMORY_S)
+    return _Cloud(
+        vms=vms,
+        silence=provider.silence if vms is None else "",
+        keeps_disks=provider.keeps_disks and manager.settings.template.data_disk_size > 0,
+    )
 
 
 def _strays(manager: Manager, vms: Mapping[str, Vm] | None) -> tuple[Vm, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from conpaassql import httpd
 from conpaassql.errors import Error, IaasBusy, Unsupported
-from conpaassql.iaas import DataDisks, Driver, Labels, Power
+from conpaassql.iaas import Catalog, DataDisks, Driver, Labels, Power
 from conpaassql.model import Vm, VmSpec
 from conpaassql.model_cloud import DEFAULT_PROVIDER
 
@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What VMs of a provider get when nobody chooses: images and flavors by name or id, or as ``key=value, ...``."""
+    """What VMs of a provider get when nobody chooses: an image by name or id, a flavor also as ``key=value, ...``."""
 
     image: str = ""
     flavor: str = ""
@@ -63,10 +63,17 @@ class Provider:
         self._clock = clock
         self._condition = threading.Condition()
         self._seen = _Seen()
+        self._silence = ""
+        self._memories: dict[str, int] = {}  # MiB, by flavor
         self._listing_since: float | None = None
         self._changed_at = float("-inf")
         self._lister = ThreadPoolExecutor(1, thread_name_prefix=f"list-{name}")
         self._places = threading.BoundedSemaphore(self._limits.at_once)
+
+    @property
+    def silence(self) -> str:
+        """Why the cloud does not list its VMs, for people; empty: it did when it was asked last."""
+        return self._silence
 
     def view(self, max_age_s: float) -> Mapping[str, Vm] | None:
         """Return every VM of this manager by name; None when the cloud does not answer in time.
@@ -81,18 +88,24 @@ class Provider:
                     self._lister.submit(self._list, self._listing_since)
                 left_s = self._listing_since + self._limits.list_within_s - self._clock()
                 if left_s <= 0 or not self._condition.wait(left_s):
-                    log.warning("provider %s does not list its VMs in time", self.name)
+                    self._note(f"no answer within {self._limits.list_within_s:g} s.")
                     return None
             return self._seen.vms
 
     def _list(self, began_at: float) -> None:
         found = httpd.attempt(lambda: {vm.name: vm for vm in self.driver.list()})
-        if isinstance(found, Error):
-            log.warning("provider %s does not list its VMs: %s", self.name, found.says)
         with self._condition:
+            self._note(found.says if isinstance(found, Error) else "")
             self._seen = _Seen(vms=None if isinstance(found, Error) else found, began_at=began_at)
             self._listing_since = None
             self._condition.notify_all()
+
+    def _note(self, why: str) -> None:
+        """Remember why the cloud is silent; the log gets what has changed."""
+        says = f"Provider {self.name} does not list its VMs: {why}" if why else ""
+        if says != self._silence:
+            log.warning("%s", says or f"Provider {self.name} lists its VMs again.")
+        self._silence = says
 
     @contextmanager
     def use(self) -> Iterator[Driver]:
@@ -147,6 +160,22 @@ class Provider:
         if isinstance(self.driver, DataDisks):
             with self._changing():
                 self.driver.delete_data_disk(vm_name)
+
+    def memory_mib(self, flavor: str) -> int | None:
+        """Return the memory of VMs of a named flavor; None: the cloud has none of the name, or does not answer.
+
+        What the cloud has said once is not asked for again.
+        """
+        if flavor and flavor not in self._memories and isinstance(self.driver, Catalog):
+            try:
+                with self.use():
+                    offered = self.driver.flavors()
+            except Error as exc:
+                log.warning("provider %s does not say how large flavor %s is: %s", self.name, flavor, exc.says)
+                return None
+            found = [one for one in offered if one.id == flavor] or [one for one in offered if one.name == flavor]
+            self._memories.update({flavor: found[0].ram_mib} if found and found[0].ram_mib else {})
+        return self._memories.get(flavor)
 
     @contextmanager
     def _changing(self) -> Iterator[Driver]:

@@ -16,7 +16,7 @@ from conpaassql.settings import ManagerSettings
 from conpaassql.vault import Vault
 
 Load = Callable[[str, Mapping[str, str], str], Driver]
-_GENERAL = ("USER", "PASSWORD", "URL", "TENANT")  # options that a registration has arguments for
+_ARGUMENTS = {"USER": "username", "PASSWORD": "password", "URL": "url", "TENANT": "tenant"}  # by an option's end
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -65,10 +65,9 @@ class Providers:
         """
         if found := self._built.get(name):
             return found
-        record = self._store.providers.get(name)
-        with self._lock:  # of two who build it one is used
+        with self._lock:  # of two who build it one is used, and none that is unregistered meanwhile is kept
             if name not in self._built:
-                self._built[name] = self._build(record)
+                self._built[name] = self._build(self._store.providers.get(name))
             return self._built[name]
 
     def of(self, cluster: Cluster) -> Provider:
@@ -131,7 +130,10 @@ class Providers:
         module = driver_module(record.type)
         chosen = driver_options(module, record, self.secrets(record))
         options = {**{key: value for key, value in self._fixed.items() if key in module.OPTIONS}, **chosen}
-        return self._load(record.type, options, self._owner)
+        try:
+            return self._load(record.type, options, self._owner)
+        except ConfigError as exc:
+            raise ConfigError(_of_registration(exc), key=exc.details.get("key")) from exc
 
 
 def default_provider(found: ManagerSettings, driver: Driver, clock: Callable[[], float]) -> Provider:
@@ -145,6 +147,13 @@ def default_provider(found: ManagerSettings, driver: Driver, clock: Callable[[],
 
 def _ending(options: Mapping[str, str], known: Mapping[str, str], *ends: str) -> str:
     return next((options[key] for key in known if options.get(key) and key.partition("_")[2] in ends), "")
+
+
+def _of_registration(wrong: ConfigError) -> str:
+    """Return what is wrong with an option, by the argument that it came from; drivers speak of [iaas]."""
+    key = str(wrong.details.get("key", ""))
+    argument = _ARGUMENTS.get(key.partition("_")[2], "extra")
+    return wrong.says.replace(f"[iaas] {key}", f"{argument}: {key}")
 
 
 def _purpose(name: str) -> str:
@@ -175,7 +184,7 @@ def driver_options(module: DriverModule, record: ProviderRecord, found: Secrets)
     Raises:
         Invalid: the driver has no such option, or it is given twice.
     """
-    values = dict(zip(_GENERAL, (record.username, found.password, record.url, record.tenant), strict=True))
+    values = {"USER": record.username, "PASSWORD": found.password, "URL": record.url, "TENANT": record.tenant}
     chosen = {key: values[end] for key in module.OPTIONS if (end := key.partition("_")[2]) in values and values[end]}
     given: dict[str, str] = {}
     for key, value in found.extra.items():

@@ -16,7 +16,7 @@ from datetime import timedelta
 import msgspec
 
 from conpaassql import httpd
-from conpaassql.errors import ConfigError, Error, IaasError, Unavailable
+from conpaassql.errors import ConfigError, Error, IaasBusy, IaasError, Unavailable
 from conpaassql.manager import endings, turns
 from conpaassql.manager.context import Manager
 from conpaassql.manager.provider import Provider
@@ -26,15 +26,23 @@ from conpaassql.model_cloud import MachineJob, MachineJobKind, Order, Phase, vm_
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 20.0  # for what may pass: a cloud that does not answer, a lock, a full host
+PATIENCE_S = 20.0  # for what may pass: a cloud that does not answer, or is full
 PAUSE_S = (0.05, 2.0)  # between looks: from, to
 STOP_WITHIN_S = 5.0
-SETTLE_S = 5.0  # how late a VM may appear whose creation was not answered
+SETTLE_S = 5.0  # how late a cloud may list what it was asked for
 WAITING_AT_ONCE = 16  # calls that wait for a job; each has a thread of the web server
 
 WAIT_S = 30.0
 
 OnChange = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the cloud was asked to make.  ``answered``: it said that it did."""
+
+    at: float
+    answered: bool = False
 
 
 @dataclass(slots=True)
@@ -47,6 +55,7 @@ class _Course:
     trouble: str = ""
     progress: float = 0.0
     said: set[str] = field(default_factory=set)
+    asked: dict[str, _Asked] = field(default_factory=dict)  # by name, until the cloud lists it
 
 
 class Provision:
@@ -159,14 +168,14 @@ class Provision:
         return min(pauses)
 
     def _advance(self, manager: Manager, job: MachineJob, looked: "_Look | Error", look_s: float) -> float:
-        course = self._courses.setdefault(job.id, _Course(moved_at=time.monotonic()))
+        course = self._courses.setdefault(job.id, _course(job))
         found = looked if isinstance(looked, Error) else httpd.attempt(lambda: self._turn(manager, job, course, looked))
         vms = None if isinstance(looked, Error) else looked.vms
         if isinstance(found, End):
             self._end(manager, job, found)
             return 0.0
         if found is None and manager.now() >= job.deadline_at:
-            found = endings.late(job)
+            found = endings.late(job, vms or {})
         if found is None:
             course.troubled_at, course.trouble, course.pause_s = None, "", PAUSE_S[0]
             waited_s = time.monotonic() - course.moved_at
@@ -175,6 +184,8 @@ class Provision:
 
     def _turn(self, manager: Manager, job: MachineJob, course: _Course, looked: "_Look") -> End | None:
         work = _Work(provision=self, manager=manager, job=job, course=course, provider=looked.provider)
+        for name in looked.vms.keys() & course.asked.keys():
+            del course.asked[name]
         order = _order(manager, job) if job.phase is Phase.UNDOING else read_order(manager, job)
         if job.kind is MachineJobKind.CREATE and job.phase is Phase.DOING:
             running = [vm_name(uuid) for uuid in job.machines if _runs(looked.vms, vm_name(uuid))]
@@ -189,7 +200,9 @@ class Provision:
         course.trouble = why.says
         late, patient = manager.now() >= job.deadline_at, now - course.troubled_at < self._patience_s
         undoing = job.phase is Phase.UNDOING
-        if not late and ((patient or undoing) if why.retry else (patient and undoing)):
+        # What is busy, such as a VM that boots and cannot be removed, passes by itself, be it in minutes.
+        waits = patient or undoing or isinstance(why, IaasBusy) if why.retry else patient and undoing
+        if waits and not late:
             course.pause_s = min(PAUSE_S[1], 2 * course.pause_s)
             return course.pause_s
         log.warning("provider %s, job %d: %s", job.provider, job.id, why.says)
@@ -246,6 +259,25 @@ class Provision:
             work.course.said.add(says)
             work.manager.provider_event(work.job.provider, code, says, actor="manager")
 
+    def ask(self, work: "_Work", name: str, code: str, says: str, change: Callable[[], object]) -> None:
+        """As ``act``, remembering what may be listed late; see ``turns.Work``."""
+        asked, before = work.course.asked, work.course.asked.get(name)
+        if before and before.answered and time.monotonic() - before.at < self.settle_s:
+            return
+        asked[name] = begun = _Asked(time.monotonic())
+
+        def make() -> None:
+            change()
+            asked[name] = _Asked(time.monotonic(), answered=True)
+
+        try:
+            self.act(work, code, says, make)
+        except Error as exc:
+            if asked[name] is begun and not _perhaps_done(exc):
+                del asked[name]
+                asked.update({name: before} if before else {})  # a former call may have done it
+            raise
+
     def _step(self, name: str) -> "_Step":
         return _Step(self._on_change, name)
 
@@ -274,6 +306,19 @@ class _Look:
     vms: Vms
 
 
+def _course(job: MachineJob) -> _Course:
+    """Return the course of a job that this worker did not know; a former one may have asked for all of it just now."""
+    now = time.monotonic()
+    begun = job.kind in turns.UNDOINGS and job.phase is not Phase.CHOOSING
+    return _Course(moved_at=now, asked={name: _Asked(now) for name in turns.names(job)} if begun else {})
+
+
+def _perhaps_done(why: Error) -> bool:
+    """Whether the cloud may have done what it was asked for: as the driver says, else when it failed without a word."""
+    lost = why.details.get("lost")
+    return type(why) is IaasError if lost is None else bool(lost)
+
+
 def _look(manager: Manager, name: str) -> _Look:
     provider = manager.providers.get(name)
     return _Look(provider, {vm.name: vm for vm in provider.driver.list()})
@@ -300,6 +345,9 @@ class _Work:
     def act(self, code: str, says: str, change: Callable[[], object]) -> None:
         self.provision.act(self, code, says, change)
 
+    def ask(self, name: str, code: str, says: str, change: Callable[[], object]) -> None:
+        self.provision.ask(self, name, code, says, change)
+
     def begin(self, job: MachineJob, order: Order) -> None:
         with self.provision._step("store doing"):
             sealed = seal_order(self.manager, job.group, order)
@@ -307,8 +355,8 @@ class _Work:
         self.course.moved_at = time.monotonic()
 
     def settled(self) -> bool:
-        unanswered = self.job.code == IaasError.code
-        return not unanswered or time.monotonic() - self.course.moved_at >= self.provision.settle_s
+        oldest = time.monotonic() - self.provision.settle_s
+        return all(asked.at <= oldest for asked in self.course.asked.values())
 
     def recorded(self, uuid: str) -> bool:
         return self.manager.store.machines.find(uuid) is not None
@@ -323,9 +371,12 @@ def read_order(manager: Manager, job: MachineJob) -> Order:
     """Return the order of a running job.
 
     Raises:
-        ConfigError: it does not open with this manager's key.
+        ConfigError: it does not open with this manager's key, or is of another version of this program.
     """
-    return msgspec.json.decode(manager.vault.open(job.sealed, f"job {job.group}"), type=Order)
+    try:
+        return msgspec.json.decode(manager.vault.open(job.sealed, f"job {job.group}"), type=Order)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"The order of job {job.id} is not what this version wrote; ask for it anew.") from exc
 
 
 def _order(manager: Manager, job: MachineJob) -> Order:

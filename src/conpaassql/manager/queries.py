@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from conpaassql.cluster import diagnose, jobs
-from conpaassql.cluster.facts import Facts, Seen, Sight
+from conpaassql.cluster.facts import SILENT_CLOUD, Facts, Seen, Sight
 from conpaassql.errors import NotFound
 from conpaassql.manager import machine_queries
 from conpaassql.manager.context import Manager
@@ -99,7 +99,7 @@ def node_info(manager: Manager, snapshot: Snapshot, node: Node) -> dict[str, Any
         "disk_total_bytes": agent.disk_total_bytes if agent else None,
         "disk_free_bytes": agent.disk_free_bytes if agent else None,
         "server_restarts": agent.restarts if agent else None,
-        "says": (agent.says if agent else "") or (sight.vm.message if sight and sight.vm else ""),
+        "says": (agent.says if agent else "") or (jobs.cloud_says(facts, sight) if facts and sight else ""),
         "created_at": node.created_at.isoformat(),
     }
 
@@ -163,6 +163,7 @@ def cluster_state(snapshot: Snapshot, facts: Facts | None) -> str:
 def _cluster(manager: Manager, snapshot: Snapshot) -> dict[str, Any]:
     facts = manager.looks.get(snapshot.cluster.id)
     found = diagnose.shown(facts) if facts else ()
+    silence = [{"code": SILENT_CLOUD, "says": facts.silence}] if facts and facts.silence else []
     primary = facts.primary if facts else None
     return {
         "name": snapshot.cluster.name,
@@ -174,7 +175,7 @@ def _cluster(manager: Manager, snapshot: Snapshot) -> dict[str, Any]:
         "primary_ip": primary.address if primary else None,
         "term": snapshot.cluster.term,
         "nodes": [node.id for node in snapshot.nodes],
-        "diagnosis": [{"code": problem.code, "says": problem.says} for problem in found],
+        "diagnosis": [*({"code": problem.code, "says": problem.says} for problem in found), *silence],
         "jobs": [job.id for job in snapshot.jobs],
     }
 

@@ -6,12 +6,13 @@ have their names before they exist, and drivers make none twice.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from conpaassql.errors import Error, MachineError, UnknownMachine, Unsupported
+from conpaassql.errors import Error, IaasRefused, MachineError, UnknownMachine, Unsupported
 from conpaassql.iaas import Catalog, Driver, PublicAddresses, Snapshots
 from conpaassql.manager import choice
 from conpaassql.manager.provider import Provider
@@ -60,11 +61,14 @@ class Work(Protocol):
     def act(self, code: str, says: str, change: Callable[[], object]) -> None:
         """Change something in the cloud, and write an event when it is done."""
 
+    def ask(self, name: str, code: str, says: str, change: Callable[[], object]) -> None:
+        """As ``act``, for what makes something of that name; not again while it may only be listed late."""
+
     def begin(self, job: MachineJob, order: Order) -> None:
         """Write down that the job goes on to DOING, with what was chosen."""
 
     def settled(self) -> bool:
-        """Whether nothing can appear any more of what the cloud was asked for and did not answer."""
+        """Whether nothing can appear any more of what the cloud was asked for and has not listed yet."""
 
     def recorded(self, uuid: str) -> bool:
         """Whether there is a record of a machine."""
@@ -78,7 +82,8 @@ def create(work: Work, job: MachineJob, order: Order, vms: Vms) -> End | None:
     missing = [uuid for uuid in job.machines if vm_name(uuid) not in vms]
     for uuid in missing[:MOST_PER_TURN]:
         spec = _spec(work, job, order, uuid)
-        work.act("machine-create", f"VM {spec.name} was asked for.", partial(work.provider.driver.create, spec))
+        says = f"VM {spec.name} was asked for."
+        work.ask(spec.name, "machine-create", says, partial(work.provider.driver.create, spec))
     if missing:
         return None
     found = [vms[vm_name(uuid)] for uuid in job.machines]
@@ -196,7 +201,8 @@ def _release(work: Work, vm: Vm) -> None:
         says = f"The public address {vm.public_address} of VM {vm.name} was given back."
         work.act("address-release", says, partial(driver.release, vm.id))
     else:
-        driver.release(vm.id)
+        with suppress(IaasRefused):  # who may not even look has taken none
+            driver.release(vm.id)
 
 
 def _delete(work: Work, vm: Vm) -> None:
@@ -306,12 +312,13 @@ def snapshot(work: Work, job: MachineJob, order: Order, vms: Vms) -> End | None:
             raise UnknownMachine(f"Provider {job.provider} has no VM of machine {uuid}.", machine=uuid)
         work.begin(job, order)
         return None
-    made = _named(work, order)
+    made = _made(work, job)
     if made is None:
         if vm is None:
             raise MachineError(f"The VM of machine {uuid} is gone; no snapshot was made.", machine=uuid)
-        says = f"Snapshot {order.snapshot} was asked for."
-        work.act("snapshot-create", says, lambda: driver.snapshot(vm.id, order.snapshot))
+        name = snapshot_name(job)
+        says = f"Snapshot {name} was asked for."
+        work.ask(name, "snapshot-create", says, lambda: driver.snapshot(vm.id, name))
         return None
     if made.state is SnapshotState.FAILED:
         raise MachineError(f"The snapshot {made.name} failed: {made.message.rstrip('.')}.", snapshot=made.id)
@@ -321,16 +328,26 @@ def snapshot(work: Work, job: MachineJob, order: Order, vms: Vms) -> End | None:
     return End(result=(facts,))
 
 
-def _named(work: Work, order: Order) -> Snapshot | None:
+def names(job: MachineJob) -> Sequence[str]:
+    """Return the names of all that a job makes."""
+    return [snapshot_name(job)] if job.kind is MachineJobKind.SNAPSHOT else [vm_name(uuid) for uuid in job.machines]
+
+
+def snapshot_name(job: MachineJob) -> str:
+    """Return the name of the snapshot that a job makes: microseconds, so that two of a machine never have one name."""
+    return f"snapshot-{job.machines[0]}-{int(job.created_at.timestamp() * 1_000_000)}"
+
+
+def _made(work: Work, job: MachineJob) -> Snapshot | None:
     found = able_to_snapshot(work.provider).snapshots()
-    return next((one for one in found if one.name == order.snapshot), None)
+    return next((one for one in found if one.name == snapshot_name(job)), None)
 
 
-def undo_snapshot(work: Work, job: MachineJob, order: Order, _vms: Vms) -> End | None:
+def undo_snapshot(work: Work, job: MachineJob, _order: Order, _vms: Vms) -> End | None:
     """Remove what was made of the snapshot."""
-    made = _named(work, order)
+    made = _made(work, job)
     if made is None:
-        return End(state=JobState.FAILED, code=job.code, says=job.says)
+        return End(state=JobState.FAILED, code=job.code, says=job.says) if work.settled() else None
     _delete_snapshots(work, [made])
     return None
 

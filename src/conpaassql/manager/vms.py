@@ -1,6 +1,8 @@
 """Performs the steps that are about VMs: one short function each, safe to repeat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from conpaassql import packages, render
@@ -10,6 +12,7 @@ from conpaassql.cluster.steps import Step
 from conpaassql.errors import Error
 from conpaassql.manager import bootstrap, choice
 from conpaassql.manager.context import Manager
+from conpaassql.manager.provider import Provider
 from conpaassql.model import VmSpec
 from conpaassql.offers import Extras
 from conpaassql.settings import Manager as ManagerSection
@@ -29,37 +32,50 @@ def tags(manager: Manager, facts: Facts, sight: Sight) -> dict[str, str]:
     }
 
 
-def _create(manager: Manager, facts: Facts, step: steps.CreateVm | steps.RecreateVm) -> None:
-    """Ask for a node's VM; when the cloud refuses for good the job that wants the node is told."""
+@contextmanager
+def _noted(manager: Manager, node: int) -> Iterator[None]:
+    """Remember what the cloud says instead of doing it: the job that waits for it tells, and ends if that is final."""
     try:
-        _ask_for(manager, facts, facts.by_id[step.node])
+        yield
     except Error as exc:
-        if not exc.retry:
-            manager.looks.refuse(step.node, Refusal(code=exc.code, says=exc.says))
+        manager.looks.refuse(node, Refusal(code=exc.code, says=exc.says, final=not exc.retry))
         raise
-    manager.looks.refuse(step.node, None)
+    manager.looks.refuse(node, None)
+
+
+def _create(manager: Manager, facts: Facts, step: steps.CreateVm | steps.RecreateVm) -> None:
+    with _noted(manager, step.node):
+        _ask_for(manager, facts, facts.by_id[step.node])
 
 
 def _ask_for(manager: Manager, facts: Facts, sight: Sight) -> None:
-    settings, provider = manager.settings, manager.providers.of(facts.cluster)
-    values = {**settings.template.values(), "NAME": sight.node.name}
-    template = render.vm_template(settings.template, values)
-    offered = choice.of_nodes(provider.name, provider.defaults, settings.template)
-    provider.create(
-        VmSpec(
-            name=sight.node.name,
-            flavor=offered.flavor,
-            tags=tags(manager, facts, sight),
-            context=_context(manager, facts, sight),
-            template=template,
-            image=offered.image,
-            network=offered.network,
-            flavor_id=offered.flavor_id,
-            extras=Extras(
-                apart=f"{settings.manager.name}-{facts.cluster.name}" if settings.template.different_hosts else "",
-                data_disk_mib=settings.template.data_disk_size,
-            ),
-        )
+    provider = manager.providers.of(facts.cluster)
+    plain = of_node(manager, provider, sight.node.name, facts.cluster.name)
+    provider.create(replace(plain, tags=tags(manager, facts, sight), context=_context(manager, facts, sight)))
+
+
+def of_node(manager: Manager, provider: Provider, name: str, cluster: str) -> VmSpec:
+    """Return what a node's VM is at a provider, still without context, and with no tag but the manager's.
+
+    Raises:
+        ConfigError: the VM template is broken.
+    """
+    template = manager.settings.template
+    offered = choice.of_nodes(provider.name, provider.defaults, template)
+    owner = manager.settings.manager.name
+    return VmSpec(
+        name=name,
+        flavor=offered.flavor,
+        tags={"manager": owner},
+        context={},
+        template=render.vm_template(template, {**choice.words(offered), "NAME": name}),
+        image=offered.image,
+        network=offered.network,
+        flavor_id=offered.flavor_id,
+        extras=Extras(
+            apart=f"{owner}-{cluster}" if template.different_hosts else "",
+            data_disk_mib=template.data_disk_size,
+        ),
     )
 
 
@@ -88,12 +104,14 @@ def _offer(settings: ManagerSection) -> bootstrap.Offer:
 
 def _power_on(manager: Manager, facts: Facts, step: steps.PowerOnVm) -> None:
     if vm := facts.by_id[step.node].vm:
-        manager.providers.of(facts.cluster).power_on(vm.id)
+        with _noted(manager, step.node):
+            manager.providers.of(facts.cluster).power_on(vm.id)
 
 
 def _delete(manager: Manager, facts: Facts, step: steps.DeleteVm) -> None:
     if vm := facts.by_id[step.node].vm:
-        manager.providers.of(facts.cluster).delete(vm.id)
+        with _noted(manager, step.node):
+            manager.providers.of(facts.cluster).delete(vm.id)
 
 
 def _delete_stray(manager: Manager, facts: Facts, step: steps.DeleteStray) -> None:

@@ -44,7 +44,7 @@ class Verb:
         """
         call = next(self._calls)
         if _matches(self.fail, name, call):
-            raise IaasError(f"{name}: this fails because {self.fail_key} = {self.fail}.")
+            raise IaasError(f"{name}: this fails because {self.fail_key} = {self.fail}.", lost=False)
         return call
 
     def end(self, name: str, call: int) -> None:
@@ -54,7 +54,8 @@ class Verb:
             IaasError: its answer is to be lost.
         """
         if _matches(self.lose, name, call):
-            raise IaasError(f"{name}: this answer is lost because {self.lose_key} = {self.lose}.")
+            says = f"{name}: this answer is lost because {self.lose_key} = {self.lose}."
+            raise IaasError(says, lost=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

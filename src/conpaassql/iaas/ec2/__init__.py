@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from conpaassql import cloudchoice, cloudtags
-from conpaassql.cloudanswers import Json, part
-from conpaassql.cloudlocks import Names
 from conpaassql.errors import ConfigError, IaasBusy, IaasError, IaasMissing, IaasRefused
 from conpaassql.iaas.ec2 import addresses, checks, flavors, images, instances
-from conpaassql.libcloudvm import Ec2, Reach
+from conpaassql.libcloudvm import choose, marks
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.locks import Names
+from conpaassql.libcloudvm.wire import Ec2, Reach
 from conpaassql.model import Flavor, Vm, VmSpec, VmState
 from conpaassql.offers import Finding, Image, Network, Nic, OfferedFlavor, Snapshot
 
@@ -140,7 +140,7 @@ class Driver:
         with its new type.  The disk stays as it is.
         """
         instance = self._known(vm_id)
-        target = cloudchoice.fitting(self._types(str(instance.get("architecture") or "x86_64")), flavor)
+        target = choose.fitting(self._types(str(instance.get("architecture") or "x86_64")), flavor)
         if str(instance["instanceType"]) != target.id:
             if instances.status(instance) != "stopped":
                 self._ec2.call("StopInstances", {"InstanceId.1": vm_id})
@@ -166,8 +166,8 @@ class Driver:
 
     def label(self, vm_id: str, labels: Mapping[str, str]) -> None:
         """Keep the words in the instance's tags, where every console shows them."""
-        wanted = cloudtags.labelled(labels)
-        had = cloudtags.labelled(cloudtags.labels(instances.pairs(self._known(vm_id))))
+        wanted = marks.labelled(labels)
+        had = marks.labelled(marks.labels(instances.pairs(self._known(vm_id))))
         gone = {key: value for key, value in had.items() if key not in wanted}
         for action, tags in (("CreateTags", wanted), ("DeleteTags", gone)):
             if tags:
@@ -221,7 +221,7 @@ class Driver:
     def _subnet(self, wanted: str) -> str:
         if wanted.startswith("subnet-"):
             return wanted
-        return cloudchoice.named("network", self.networks(), wanted).id
+        return choose.named("network", self.networks(), wanted).id
 
     def _group_ids(self, names: Sequence[str], nics: Sequence[Nic]) -> Sequence[str]:
         """Return the security groups of these names in the cloud that the cards are in."""
@@ -244,13 +244,13 @@ class Driver:
         return self._known_types[architecture]
 
     def _instances(self, **more: str) -> Iterator[Mapping[str, Json]]:
-        wanted = {f"tag:{cloudtags.OWNER}": self._owner, "instance-state-name": instances.THERE, **more}
+        wanted = {f"tag:{marks.OWNER}": self._owner, "instance-state-name": instances.THERE, **more}
         params: instances.Params = {**instances.filters(wanted), "MaxResults": _PAGE}
         for reservation in self._ec2.pages("DescribeInstances", "reservationSet", params):
             yield from reservation["instancesSet"]
 
     def _named(self, name: str) -> str | None:
-        found = [instances.vm(instance) for instance in self._instances(**{f"tag:{cloudtags.NAME}": name})]
+        found = [instances.vm(instance) for instance in self._instances(**{f"tag:{marks.NAME}": name})]
         there = [vm.id for vm in found if vm.state is not VmState.DELETING]
         return min(there, default=None)
 

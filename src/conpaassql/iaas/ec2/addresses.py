@@ -5,11 +5,11 @@ Source: EC2 API reference, "AllocateAddress", "AssociateAddress", "ReleaseAddres
 
 from collections.abc import Mapping, Sequence
 
-from conpaassql import cloudtags
-from conpaassql.cloudanswers import Json, part
 from conpaassql.errors import IaasMissing
 from conpaassql.iaas.ec2 import instances
-from conpaassql.libcloudvm import Ec2
+from conpaassql.libcloudvm import marks
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.wire import Ec2
 
 
 def assign(ec2: Ec2, owner: str, vm_id: str, pool: str) -> str:
@@ -52,11 +52,11 @@ def release(ec2: Ec2, owner: str, vm_id: str) -> None:
 
 
 def _take(ec2: Ec2, owner: str, vm_id: str, pool: str) -> Mapping[str, Json]:
-    kept = instances.tagged(1, "elastic-ip", {cloudtags.OWNER: owner, cloudtags.VM: vm_id})
+    kept = instances.tagged(1, "elastic-ip", {marks.OWNER: owner, marks.VM: vm_id})
     where = {} if pool in instances.AMAZON else {"PublicIpv4Pool": pool}
     return ec2.call("AllocateAddress", {"Domain": "vpc", **kept, **where})
 
 
 def _ours(ec2: Ec2, owner: str, vm_id: str) -> Sequence[Mapping[str, Json]]:
-    wanted = instances.filters({f"tag:{cloudtags.OWNER}": owner, f"tag:{cloudtags.VM}": vm_id})
+    wanted = instances.filters({f"tag:{marks.OWNER}": owner, f"tag:{marks.VM}": vm_id})
     return list(ec2.pages("DescribeAddresses", "addressesSet", wanted))

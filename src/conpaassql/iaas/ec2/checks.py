@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from conpaassql.errors import Error, IaasError, IaasFull
 from conpaassql.iaas.ec2 import instances
-from conpaassql.libcloudvm import Ec2
+from conpaassql.libcloudvm.wire import Ec2
 from conpaassql.model import VmSpec
 from conpaassql.offers import Extras, Finding
 

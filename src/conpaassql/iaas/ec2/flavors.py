@@ -6,7 +6,7 @@ Source: EC2 API reference, "DescribeInstanceTypes".
 from collections.abc import Sequence
 
 from conpaassql.iaas.ec2 import instances
-from conpaassql.libcloudvm import Ec2
+from conpaassql.libcloudvm.wire import Ec2
 from conpaassql.offers import OfferedFlavor
 
 

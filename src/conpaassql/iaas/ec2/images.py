@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from conpaassql import cloudtags
-from conpaassql.cloudanswers import Json, part
 from conpaassql.errors import IaasMissing, IaasRefused
 from conpaassql.iaas.ec2 import instances
-from conpaassql.libcloudvm import Ec2
+from conpaassql.libcloudvm import marks
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.wire import Ec2
 from conpaassql.offers import Image, Snapshot, SnapshotState
 
-_IMAGE = f"{cloudtags.PREFIX}image"  # of a volume's snapshot: the image that stands on it
+_IMAGE = f"{marks.PREFIX}image"  # of a volume's snapshot: the image that stands on it
 _STATES: Mapping[str, SnapshotState] = {
     "available": SnapshotState.READY,
     "pending": SnapshotState.PENDING,
@@ -74,9 +74,9 @@ def snapshot(ec2: Ec2, owner: str, vm_id: str, vm_name: str, name: str) -> str:
         IaasError: EC2 refused or did not answer.
     """
     for image in _mine(ec2, owner):
-        if instances.pairs(image).get(cloudtags.SNAPSHOT) == name:
+        if instances.pairs(image).get(marks.SNAPSHOT) == name:
             return str(image["imageId"])
-    kept = {cloudtags.OWNER: owner, cloudtags.SNAPSHOT: name, cloudtags.VM: vm_name, "Name": name}
+    kept = {marks.OWNER: owner, marks.SNAPSHOT: name, marks.VM: vm_name, "Name": name}
     wanted: instances.Params = {
         "InstanceId": vm_id,
         "Name": _title(owner, name),
@@ -105,7 +105,7 @@ def delete(ec2: Ec2, owner: str, image_id: str) -> None:
         if image["imageId"] == image_id:
             _mark(ec2, owner, image)
             ec2.call("DeregisterImage", {"ImageId": image_id})
-    marked = instances.filters({f"tag:{cloudtags.OWNER}": owner, f"tag:{_IMAGE}": image_id})
+    marked = instances.filters({f"tag:{marks.OWNER}": owner, f"tag:{_IMAGE}": image_id})
     for found in list(ec2.pages("DescribeSnapshots", "snapshotSet", {"Owner.1": "self", **marked})):
         try:
             ec2.call("DeleteSnapshot", {"SnapshotId": str(found["snapshotId"])})
@@ -119,14 +119,14 @@ def _mark(ec2: Ec2, owner: str, image: Mapping[str, Json]) -> None:
     below = [str(disk["snapshotId"]) for disk in disks if disk.get("snapshotId")]
     if below:
         resources = {f"ResourceId.{number}": snapshot_id for number, snapshot_id in enumerate(below, 1)}
-        tags = instances.tags({cloudtags.OWNER: owner, _IMAGE: str(image["imageId"])})
+        tags = instances.tags({marks.OWNER: owner, _IMAGE: str(image["imageId"])})
         ec2.call("CreateTags", {**resources, **tags})
 
 
 def _mine(ec2: Ec2, owner: str) -> Iterator[Mapping[str, Json]]:
-    wanted = {"Owner.1": "self", **instances.filters({f"tag:{cloudtags.OWNER}": owner})}
+    wanted = {"Owner.1": "self", **instances.filters({f"tag:{marks.OWNER}": owner})}
     for image in ec2.pages("DescribeImages", "imagesSet", wanted):
-        if cloudtags.SNAPSHOT in instances.pairs(image) and image.get("imageState") != "deregistered":
+        if marks.SNAPSHOT in instances.pairs(image) and image.get("imageState") != "deregistered":
             yield image
 
 
@@ -143,8 +143,8 @@ def _snapshot(image: Mapping[str, Json]) -> Snapshot:
     reason = str((image.get("stateReason") or {}).get("message") or f"the image is {word}")
     return Snapshot(
         id=str(image["imageId"]),
-        name=kept[cloudtags.SNAPSHOT],
-        vm=kept.get(cloudtags.VM, ""),
+        name=kept[marks.SNAPSHOT],
+        vm=kept.get(marks.VM, ""),
         state=state,
         created_at=_moment(str(image.get("creationDate", ""))),
         message=reason if state is SnapshotState.FAILED else "",

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conpaassql import cloudinit, cloudtags
-from conpaassql.cloudanswers import Json
 from conpaassql.errors import Unsupported
+from conpaassql.libcloudvm import cloudinit, marks
+from conpaassql.libcloudvm.answers import Json
 from conpaassql.model import Vm, VmSpec, VmState
 from conpaassql.offers import BlockDevice, Extras, Nic
 
@@ -65,12 +65,12 @@ def vm(instance: Mapping[str, Json]) -> Vm:
     state = STATES.get(word, VmState.UNKNOWN)
     return Vm(
         id=str(instance["instanceId"]),
-        name=kept.get(cloudtags.NAME) or kept.get("Name", ""),
+        name=kept.get(marks.NAME) or kept.get("Name", ""),
         state=state,
         address=str(instance.get("privateIpAddress") or "") or None,
-        tags=cloudtags.tags(kept),
+        tags=marks.tags(kept),
         message=f"EC2 says {word}" if state is VmState.UNKNOWN else "",
-        labels=cloudtags.labels(kept),
+        labels=marks.labels(kept),
         public_address=str(instance.get("ipAddress") or "") or None,
         zone=_zone(instance),
     )
@@ -90,7 +90,7 @@ def order(spec: VmSpec, owner: str, choice: Choice) -> Params:
     """
     refuse(spec.extras)
     extras = spec.extras
-    kept = {**cloudtags.packed(owner, spec.name, spec.tags, extras.meta), "Name": spec.name}
+    kept = {**marks.packed(owner, spec.name, spec.tags, extras.meta), "Name": spec.name}
     told = cloudinit.user_data(spec.context, extras.userdata, extras.files, extras.swap_mib)
     encoded = base64.b64encode(cloudinit.within(told, MAX_USER_DATA_BYTES)).decode() if told else ""
     wanted: Params = {
@@ -106,7 +106,7 @@ def order(spec: VmSpec, owner: str, choice: Choice) -> Params:
         **_cards(choice),
         **_disks(spec, choice),
         **tagged(1, "instance", kept),
-        **tagged(2, "volume", {cloudtags.OWNER: owner, cloudtags.VM: spec.name}),
+        **tagged(2, "volume", {marks.OWNER: owner, marks.VM: spec.name}),
     }
     return {key: value for key, value in wanted.items() if value != ""}
 

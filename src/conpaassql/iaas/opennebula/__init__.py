@@ -1,13 +1,13 @@
 """OpenNebula 5.12 to 7, by XML-RPC.
 
 A VM of ours is known by its attribute CONPAASSQL_MANAGER, the owner's name; nothing else is ever
-touched.  One call lists all.  What OpenNebula refuses for the moment, such as terminating a VM that
+touched.  One short call lists all.  What OpenNebula refuses for the moment, such as terminating a VM that
 boots, is IaasBusy: the manager's loop asks again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from conpaassql.iaas.opennebula import catalog, checks, config, create, disks, lives, pool, snapshots
+from conpaassql.iaas.opennebula import catalog, checks, config, create, disks, lives, look, snapshots
 from conpaassql.iaas.opennebula.cloud import Cloud
 from conpaassql.model import Flavor, Vm, VmSpec
 from conpaassql.offers import Finding, Image, Network, OfferedFlavor, Snapshot
@@ -36,8 +36,8 @@ class Driver:
         return create.create(self._cloud, spec)
 
     def list(self) -> Sequence[Vm]:
-        """List the owner's VMs, by one call."""
-        return [*pool.vms(self._cloud.vms(), self._cloud.owner)]
+        """List the owner's VMs; labels that somebody else has changed are seen within a minute."""
+        return look.vms(self._cloud)
 
     def delete(self, vm_id: str) -> None:
         """Terminate a VM at once; while it boots OpenNebula refuses that, which is IaasBusy."""

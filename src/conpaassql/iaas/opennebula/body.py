@@ -60,7 +60,7 @@ def check(spec: VmSpec) -> None:
             )
     for hint in extras.hints:
         if hint.lower() not in _HINTS:
-            raise Unsupported(f"scheduler_hints: OpenNebula has no {hint}; use {', '.join(_HINTS)}.")
+            raise Unsupported(f"scheduler_hints: OpenNebula has no {hint!r}; use {', '.join(_HINTS)}.")
     if not spec.name or len(spec.name) > _LONGEST_NAME or set(spec.name) & _UNNAMEABLE:
         raise IaasRefused(f"{spec.name!r} cannot name a VM of OpenNebula; use letters, digits, points and dashes.")
 

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Iterable
 
 from conpaassql.errors import IaasDenied, IaasMissing, Unsupported
-from conpaassql.iaas.opennebula import elements, pool, states
+from conpaassql.iaas.opennebula import elements, pool
 from conpaassql.iaas.opennebula.config import Config
 from conpaassql.iaas.opennebula.elements import Element
+from conpaassql.iaas.opennebula.memory import Memory
 from conpaassql.iaas.opennebula.rpc import Rpc
 
 log = logging.getLogger(__name__)
@@ -19,13 +20,14 @@ Version = tuple[int, ...]
 
 
 class Cloud:
-    """A login at an OpenNebula, and a memory of what it is asked once."""
+    """A login at an OpenNebula, and a memory of what it was asked."""
 
     def __init__(self, config: Config, owner: str) -> None:
         """Call nothing yet."""
         self.config = config
         self.owner = owner
         self.rpc = Rpc(config)
+        self.memory = Memory()
         self._version: Version = ()
         self._said: set[str] = set()
         self._lock = threading.Lock()
@@ -53,26 +55,28 @@ class Cloud:
             if new:
                 log.warning("OpenNebula: %s", note)
 
-    def vms(self) -> str:
-        """Return the pool of this user's VMs that are not DONE.
-
-        In the extended form: the short one leaves out every attribute of one's own, our marks among them.
-        """
-        return self.rpc.read("vmpool.infoextended", MINE, -1, -1, NOT_DONE)
-
     def vm(self, vm_id: str) -> Element | None:
-        """Return a VM of this owner; None: there is none of that id, not any more, or it is another's."""
+        """Return a VM of this owner; None: there is none of that id, not any more, or it is another's.
+
+        Raises:
+            IaasDenied: the VM is this user's, who has taken the rights to it from himself.
+        """
         if not vm_id.isascii() or not vm_id.isdigit() or len(vm_id) > 9:
             return None
         try:
             found = elements.parse(self.rpc.read("vm.info", int(vm_id)))
         except (IaasMissing, IaasDenied) as exc:
-            if exc.details.get("code") in (512, 1024):
-                return None
-            raise
-        if elements.number(found, "STATE") == states.DONE or not pool.is_ours(found, self.owner):
+            if exc.details.get("code") not in (512, 1024) or self._is_mine(vm_id):
+                raise
+            return None
+        if pool.is_done(found) or not pool.is_ours(found, self.owner):
             return None
         return found
+
+    def _is_mine(self, vm_id: str) -> bool:
+        """Whether a VM belongs to this user, whatever he may do with it."""
+        found = self.rpc.read("vmpool.info", MINE, int(vm_id), int(vm_id), NOT_DONE)
+        return any(elements.number(one, "ID", -1) == int(vm_id) for one in elements.each(found, "VM"))
 
     def present(self, vm_id: str) -> Element:
         """As ``vm``.

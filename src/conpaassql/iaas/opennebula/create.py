@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from conpaassql.errors import IaasBusy, IaasMissing
-from conpaassql.iaas.opennebula import body, catalog, disks, elements, groups, guest, marks, pool, repair, template
+from conpaassql.iaas.opennebula import body, catalog, disks, elements, groups, guest, look, marks, repair, template
 from conpaassql.iaas.opennebula.alone import alone
 from conpaassql.iaas.opennebula.body import Ids
 from conpaassql.iaas.opennebula.cloud import Cloud
@@ -47,7 +47,7 @@ def given(spec: VmSpec, config: Config) -> tuple[Template, repair.Notes]:
 
 def _present(cloud: Cloud, name: str) -> str | None:
     """Return the id of the VM of that name; of several, all but the first asked for are sent away."""
-    named = [vm for vm in pool.vms(cloud.vms(), cloud.owner) if vm.name == name]
+    named = [vm for vm in look.vms(cloud) if vm.name == name]
     alive = sorted((vm for vm in named if vm.state is not VmState.DELETING), key=_number)
     for other in alive[1:]:
         _send_away(cloud, other)
@@ -160,8 +160,7 @@ def _ssh_key(cloud: Cloud, name: str) -> str:
     found = elements.text(user, f"TEMPLATE/{name.upper()}") if re.fullmatch(r"\w+", name) else ""
     # The user has secrets among his attributes, such as TOKEN_PASSWORD, that must not get into a VM.
     if not re.match(r"(ssh|ecdsa|sk)-[\w@.-]+ [\w+/=]+", found) or "$" in found:
-        says = (
-            f"key_name: user {cloud.config.user} has no public key in an attribute {name}; add it with oneuser update."
-        )
+        whose = f"user {cloud.config.user}"
+        says = f"key_name: {whose} has no public key in an attribute {name!r}; add it with oneuser update."
         raise IaasMissing(says, name=name)
     return found

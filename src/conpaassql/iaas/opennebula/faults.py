@@ -64,12 +64,32 @@ _ROWS = (
     _Row(0, r"Not enough (CPU|MEMORY)", IaasFull, "Choose a smaller size, or a host with more."),
     _Row(NO_EXISTS, "", IaasMissing, "Look at its id."),
     _Row(0, r"does not exist|does not own an? |Unknown disk type", IaasMissing, "Look at the ids and names."),
-    _Row(0, r"already in use|it is in state: (LOCKED|CLONE|USED_PERS)|There are \d+ VMs using", IaasBusy, ""),
-    _Row(0, r"wrong state|is not available for state|wrong .*state", IaasBusy, ""),
+    _Row(
+        0,
+        r"persistent and already in use",
+        IaasBusy,
+        "A persistent image is the disk of one VM; make it nonpersistent (oneimage nonpersistent), or wait for its VM.",
+    ),
+    _Row(
+        0,
+        r"already in use|it is in state: (LOCKED|CLONE|USED_PERS)|There are \d+ VMs using",
+        IaasBusy,
+        "Try again later.",
+    ),
+    _Row(0, r"wrong state|is not available for state|wrong .*state", IaasBusy, "Try again when this has passed."),
     _Row(NO_METHOD, "", Unsupported, "Use OpenNebula 5.12 or later."),
-    _Row(0, r"not supported by driver|is not supported", Unsupported, ""),
+    _Row(0, r"not supported by driver|is not supported", Unsupported, "Do without it, or use another driver there."),
     _Row(REPLICATION, "", IaasError, "The front-end is no leader at the moment."),
-    _Row(LOCKED, "", IaasBusy, ""),
+    _Row(LOCKED, "", IaasBusy, "Try again later."),
+    _Row(
+        0,
+        r"Error parsing:",
+        IaasRefused,
+        "A $ in CONTEXT is OpenNebula's own; hand what has one over in base64, a script as START_SCRIPT_BASE64.",
+    ),
+    _Row(0, r"[Pp]arse error|attribute must|should be a|Invalid NAME", IaasRefused, "Mend the VM template."),
+    _Row(0, r"it is in state: ERROR", IaasRefused, "Delete the image and make it again."),
+    _Row(0, r"NAME is already taken", IaasRefused, "Choose another name."),
 )
 
 

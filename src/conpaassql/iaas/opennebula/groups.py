@@ -1,11 +1,15 @@
 """VM groups: VMs of one group stand on different hosts."""
 
+import hashlib
+
 from conpaassql.errors import IaasDenied, IaasRefused, Unsupported
 from conpaassql.iaas.opennebula import elements, faults, marks
 from conpaassql.iaas.opennebula.body import GROUP_ROLE
 from conpaassql.iaas.opennebula.cloud import MINE, Cloud
 from conpaassql.iaas.opennebula.elements import Element
 from conpaassql.iaas.opennebula.template import Template, coded, vector
+
+_LONGEST_NAME = 128
 
 
 def group(cloud: Cloud, apart: str) -> int | None:
@@ -39,11 +43,20 @@ def _each(cloud: Cloud) -> list[Element]:
     ]
 
 
+def _name(owner: str, apart: str) -> str:
+    """Return a name that no other group has; one that had to be changed or cut ends in a digest of the whole."""
+    whole = f"conpaassql-{owner}-{apart}"
+    safe = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in whole)
+    if safe == whole and len(whole) <= _LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{safe[: _LONGEST_NAME - 13]}-{digest}"
+
+
 def _made(cloud: Cloud, apart: str) -> int | None:
-    safe = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in apart)
     body = Template(
         (
-            ("NAME", f"conpaassql-{cloud.owner}-{safe}"[:128]),
+            ("NAME", _name(cloud.owner, apart)),
             ("ROLE", vector(NAME=GROUP_ROLE, POLICY="ANTI_AFFINED")),
             (marks.OWNER, coded(cloud.owner)),
             (marks.APART, coded(apart)),

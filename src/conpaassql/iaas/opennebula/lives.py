@@ -1,7 +1,8 @@
 """Ending VMs, cutting their power, changing their size and their cards."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from conpaassql.errors import IaasBusy, IaasMissing, Unsupported
 from conpaassql.iaas.opennebula import body, catalog, elements, marks, pool, states
@@ -120,7 +121,8 @@ def label(cloud: Cloud, vm_id: str, labels: Mapping[str, str]) -> None:
     """Show labels as attributes of the VM, where ``onevm`` and Sunstone show them."""
     present = marks.labels_of(elements.attributes(cloud.present(vm_id).find("USER_TEMPLATE")))
     text = Template(tuple(marks.labels(labels, present))).text()
-    cloud.rpc.change("vm.update", int(vm_id), text, 1)
+    with _forgetting(cloud, vm_id):
+        cloud.rpc.change("vm.update", int(vm_id), text, 1)
 
 
 def assign(cloud: Cloud, vm_id: str, network: str) -> str:
@@ -133,9 +135,10 @@ def assign(cloud: Cloud, vm_id: str, network: str) -> str:
     found = cloud.present(vm_id)
     if (card := pool.public_card(found)) is None:
         number = catalog.id_of(cloud, catalog.NETWORK, network)
-        # Noted first: a card of which nobody knows would never be released.
-        cloud.rpc.change("vm.update", int(vm_id), Template(((marks.PUBLIC, str(number)),)).text(), 1)
-        cloud.rpc.change("vm.attachnic", int(vm_id), Template((("NIC", vector(NETWORK_ID=str(number))),)).text())
+        with _forgetting(cloud, vm_id):
+            # Noted first: a card of which nobody knows would never be released.
+            cloud.rpc.change("vm.update", int(vm_id), Template(((marks.PUBLIC, str(number)),)).text(), 1)
+            cloud.rpc.change("vm.attachnic", int(vm_id), Template((("NIC", vector(NETWORK_ID=str(number))),)).text())
         card = pool.public_card(cloud.present(vm_id))
     address = pool.address(card) if card is not None else None
     if address is None:
@@ -148,4 +151,14 @@ def release(cloud: Cloud, vm_id: str) -> None:
     found = cloud.vm(vm_id)
     card = pool.public_card(found) if found is not None else None
     if card is not None:
-        cloud.rpc.change("vm.detachnic", int(vm_id), int(card["NIC_ID"]))
+        with _forgetting(cloud, vm_id):
+            cloud.rpc.change("vm.detachnic", int(vm_id), int(card["NIC_ID"]))
+
+
+@contextmanager
+def _forgetting(cloud: Cloud, vm_id: str) -> Iterator[None]:
+    """Have the next look ask for the VM, also when nobody knows whether the change has happened."""
+    try:
+        yield
+    finally:
+        cloud.memory.forget(int(vm_id))

@@ -1,19 +1,29 @@
 """A pool of VMs, or one VM, as OpenNebula describes it, to VMs of ours."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from conpaassql.iaas.opennebula import elements, faults, marks, states
 from conpaassql.iaas.opennebula.elements import Element
 from conpaassql.model import Vm, VmState
 
+_STAMPED = ("NIC_ID", "NETWORK_ID", "MAC", "IP")
 _ADDRESSES = ("IP", "IP6_GLOBAL", "IP6", "IP6_ULA")
 
 
-def vms(xml: str, owner: str) -> Iterator[Vm]:
-    """Yield the owner's VMs of a pool.  Those that are DONE keep old addresses and are nobody's."""
-    for element in elements.each(xml, "VM"):
-        if is_ours(element, owner) and elements.number(element, "STATE") != states.DONE:
-            yield vm(element)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What the extended form alone tells of a VM; it holds for as long as the VM has the same ``stamp``.
+
+    ``ours`` says whether the VM carries the owner's mark; of others nothing is kept.
+    """
+
+    stamp: str
+    ours: bool
+    address: str | None = None
+    public_address: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_ours(element: Element, owner: str) -> bool:
@@ -21,26 +31,65 @@ def is_ours(element: Element, owner: str) -> bool:
     return marks.is_of(elements.attributes(element.find("USER_TEMPLATE")), owner)
 
 
-def vm(element: Element) -> Vm:
-    """Return a VM of ours."""
+def is_done(element: Element) -> bool:
+    """Whether a VM is over; such a one keeps its old addresses, and is nobody's."""
+    return elements.number(element, "STATE") == states.DONE
+
+
+def stamp(element: Element) -> str:
+    """Return what tells, in both forms alike, a VM from another one of its id, and its cards from others.
+
+    The short form shows cards, their aliases and those that are PCI devices all as NIC; so addresses
+    are never taken from it.  A core that is set up anew gives ids a second time, but not birthdays.
+    """
+    inside = element.find("TEMPLATE")
+    cards = [] if inside is None else sorted(_card(child) for child in inside if _is_card(child))
+    return ";".join((elements.text(element, "STIME"), *cards))
+
+
+def _is_card(child: Element) -> bool:
+    return child.tag in ("NIC", "NIC_ALIAS") or (child.tag == "PCI" and elements.text(child, "TYPE") == "NIC")
+
+
+def _card(child: Element) -> str:
+    return ",".join(elements.text(child, name) for name in _STAMPED)
+
+
+def kept(element: Element, owner: str) -> Kept:
+    """Return what is to be remembered of a VM in the extended form."""
+    user = elements.attributes(element.find("USER_TEMPLATE"))
+    if not marks.is_of(user, owner):
+        return Kept(stamp=stamp(element), ours=False)
+    cards = [elements.attributes(card) for card in element.iterfind("TEMPLATE/NIC")]
+    public = _public(cards, user)
+    own = [card for card in cards if card is not public]
+    return Kept(
+        stamp=stamp(element),
+        ours=True,
+        address=address(own[0]) if own else None,
+        public_address=address(public) if public else None,
+        tags=marks.unpacked(user.get(marks.TAGS, "")),
+        labels=marks.labels_of(user),
+    )
+
+
+def vm(element: Element, known: Kept) -> Vm:
+    """Return a VM of ours in either form."""
     # All at once: to look for each by its path takes longer, and there may be thousands.
     plain = elements.attributes(element)
     user = elements.attributes(element.find("USER_TEMPLATE"))
     number = _number(plain, "STATE")
     meant = states.state(number, _number(plain, "LCM_STATE"))
     says = states.message(number, meant, user.get("SCHED_MESSAGE", ""), user.get("ERROR", ""))
-    cards = [elements.attributes(card) for card in element.iterfind("TEMPLATE/NIC")]
-    public = _public(cards, user)
-    own = [card for card in cards if card is not public]
     return Vm(
         id=plain.get("ID", ""),
         name=plain.get("NAME", ""),
         state=meant,
-        address=address(own[0]) if own else None,
-        tags=marks.unpacked(user.get(marks.TAGS, "")),
+        address=known.address,
+        tags=known.tags,
         message=faults.clean(says) if says else "",
-        labels=marks.labels_of(user),
-        public_address=address(public) if public else None,
+        labels=known.labels,
+        public_address=known.public_address,
         zone=_zone(element),
     )
 

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
 
-from conpaassql import cloudchoice, cloudtags
-from conpaassql.cloudanswers import Json, part
-from conpaassql.cloudlocks import Names
 from conpaassql.errors import ConfigError, IaasBusy, IaasDenied, IaasError, IaasMissing, IaasQuota, IaasRefused
 from conpaassql.iaas.openstack import checks, floating, images, servers
-from conpaassql.libcloudvm import Nova, Reach
+from conpaassql.libcloudvm import choose, marks
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.locks import Names
+from conpaassql.libcloudvm.wire import Nova, Reach
 from conpaassql.model import Flavor, Vm, VmSpec, VmState
 from conpaassql.offers import Finding, Image, Network, Nic, OfferedFlavor, Snapshot
 
@@ -145,9 +145,9 @@ class Driver:
             self._act(vm_id, {"confirmResize": None})
             raise IaasBusy(f"{vm_id} has just got its last size; ask again.")
         offered = self.flavors()
-        now = cloudchoice.named("flavor", offered, str(part(server, "flavor", "id")))
+        now = choose.named("flavor", offered, str(part(server, "flavor", "id")))
         size = replace(flavor, disk_mib=max(flavor.disk_mib, now.disk_gib * 1024))
-        target = cloudchoice.fitting(offered, size)
+        target = choose.fitting(offered, size)
         if target.id != now.id:
             self._act(vm_id, {"resize": {"flavorRef": target.id}})
 
@@ -169,8 +169,8 @@ class Driver:
 
     def label(self, vm_id: str, labels: Mapping[str, str]) -> None:
         """Keep the words in the server's metadata, where every dashboard shows them."""
-        wanted = cloudtags.labelled(labels)
-        had = cloudtags.labelled(cloudtags.labels(servers.pairs(self._known(vm_id))))
+        wanted = marks.labelled(labels)
+        had = marks.labelled(marks.labels(servers.pairs(self._known(vm_id))))
         path = f"/servers/{vm_id}/metadata"
         if wanted:
             self._nova.call("compute", "POST", path, {"metadata": wanted})
@@ -212,8 +212,8 @@ class Driver:
         wanted = spec.flavor_id or self._chosen["OPENSTACK_SIZE_ID"]
         offered = self.flavors()
         if wanted:
-            return cloudchoice.named("flavor", offered, wanted).id
-        return cloudchoice.fitting(offered, spec.flavor).id
+            return choose.named("flavor", offered, wanted).id
+        return choose.fitting(offered, spec.flavor).id
 
     def _cards(self, spec: VmSpec) -> Iterator[dict[str, str]]:
         """Yield the network cards; the network is looked up only where it goes by a name."""
@@ -225,11 +225,11 @@ class Driver:
     def _network(self, wanted: str) -> str:
         if _ID.fullmatch(wanted):
             return wanted
-        return cloudchoice.named("network", self.networks(), wanted).id
+        return choose.named("network", self.networks(), wanted).id
 
     def _group(self, apart: str) -> str:
         """Return the server group of VMs that stand apart, or nothing where Nova has none to give."""
-        name = f"{cloudtags.PREFIX}{self._owner}_{apart}"
+        name = f"{marks.PREFIX}{self._owner}_{apart}"
         found = self._nova.call("compute", "GET", "/os-server-groups").body.get("server_groups", [])
         if known := [str(group["id"]) for group in found if group["name"] == name]:
             return min(known)

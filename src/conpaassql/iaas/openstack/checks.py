@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
-from conpaassql.cloudanswers import Json, part
 from conpaassql.errors import Error, IaasMissing, IaasQuota
 from conpaassql.iaas.openstack import servers
-from conpaassql.libcloudvm import Nova
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.wire import Nova
 from conpaassql.model import VmSpec
 from conpaassql.offers import Extras, Finding
 

@@ -5,9 +5,9 @@ Source: Networking API v2 reference, "Floating IPs".
 
 from collections.abc import Mapping, Sequence
 
-from conpaassql.cloudanswers import Json, part
 from conpaassql.errors import IaasBusy, IaasMissing
-from conpaassql.libcloudvm import Nova
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.wire import Nova
 
 _PATH = "/v2.0/floatingips"
 

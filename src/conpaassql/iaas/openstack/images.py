@@ -7,11 +7,11 @@ Compute API reference, "Create image (createImage action)".
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from conpaassql import cloudchoice, cloudtags
-from conpaassql.cloudanswers import Json
 from conpaassql.errors import IaasDenied, IaasError, IaasMissing
 from conpaassql.iaas.openstack import servers
-from conpaassql.libcloudvm import Nova
+from conpaassql.libcloudvm import choose, marks
+from conpaassql.libcloudvm.answers import Json
+from conpaassql.libcloudvm.wire import Nova
 from conpaassql.offers import Image, Snapshot, SnapshotState
 
 _STATES: Mapping[str, SnapshotState] = {
@@ -49,7 +49,7 @@ def named(nova: Nova, name: str) -> str:
         IaasMissing: there is none.
         IaasRefused: there are several.
     """
-    return cloudchoice.named("image", offered(nova, name=name), name).id
+    return choose.named("image", offered(nova, name=name), name).id
 
 
 def snapshot(nova: Nova, owner: str, server: Mapping[str, Json], name: str) -> str:
@@ -58,9 +58,9 @@ def snapshot(nova: Nova, owner: str, server: Mapping[str, Json], name: str) -> s
     Raises:
         IaasError: Nova refused; IaasBusy while it does something else to the server.
     """
-    if known := [image for image in _mine(nova, owner) if image.get(cloudtags.SNAPSHOT) == name]:
+    if known := [image for image in _mine(nova, owner) if image.get(marks.SNAPSHOT) == name]:
         return str(known[0]["id"])
-    kept = {cloudtags.OWNER: owner, cloudtags.SNAPSHOT: name, cloudtags.VM: servers.vm(server).name}
+    kept = {marks.OWNER: owner, marks.SNAPSHOT: name, marks.VM: servers.vm(server).name}
     body = {"createImage": {"name": name, "metadata": kept}}
     answer = nova.call("compute", "POST", f"/servers/{server['id']}/action", body)
     made = answer.headers.get("location", "").rpartition("/")[2] or str(answer.body.get("image_id", ""))
@@ -86,7 +86,7 @@ def delete(nova: Nova, owner: str, image_id: str) -> None:
     """
     try:
         image = nova.call("image", "GET", f"/v2/images/{image_id}").body
-        if image.get(cloudtags.OWNER) == owner and cloudtags.SNAPSHOT in image:
+        if image.get(marks.OWNER) == owner and marks.SNAPSHOT in image:
             nova.call("image", "DELETE", f"/v2/images/{image_id}")
     except IaasMissing:
         return
@@ -97,9 +97,9 @@ def delete(nova: Nova, owner: str, image_id: str) -> None:
 
 
 def _mine(nova: Nova, owner: str) -> Iterator[Mapping[str, Json]]:
-    found = nova.pages("image", "/v2/images", "images", {cloudtags.OWNER: owner})
+    found = nova.pages("image", "/v2/images", "images", {marks.OWNER: owner})
     for image in found:
-        ours = image.get(cloudtags.OWNER) == owner and cloudtags.SNAPSHOT in image
+        ours = image.get(marks.OWNER) == owner and marks.SNAPSHOT in image
         if ours and image.get("status") not in _GONE:
             yield image
 
@@ -109,8 +109,8 @@ def _snapshot(image: Mapping[str, Json]) -> Snapshot:
     state = _STATES.get(status, SnapshotState.FAILED)
     return Snapshot(
         id=str(image["id"]),
-        name=str(image[cloudtags.SNAPSHOT]),
-        vm=str(image.get(cloudtags.VM, "")),
+        name=str(image[marks.SNAPSHOT]),
+        vm=str(image.get(marks.VM, "")),
         state=state,
         created_at=_moment(str(image.get("created_at", ""))),
         message=f"the image is {status}" if state is SnapshotState.FAILED else "",

@@ -8,13 +8,13 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from conpaassql import cloudinit, cloudtags
-from conpaassql.cloudanswers import Json
 from conpaassql.errors import Unsupported
+from conpaassql.libcloudvm import cloudinit, marks
+from conpaassql.libcloudvm.answers import Json
 from conpaassql.model import Vm, VmSpec, VmState
 from conpaassql.offers import BlockDevice, Extras, Nic
 
-GROUP = f"{cloudtags.PREFIX}group"  # the server group that keeps a VM apart from others
+GROUP = f"{marks.PREFIX}group"  # the server group that keeps a VM apart from others
 GONE = frozenset({"DELETED", "SOFT_DELETED"})
 MAX_USER_DATA_BYTES = 65535 * 3 // 4  # Nova counts them in base64
 
@@ -64,7 +64,7 @@ class Choice:
 
 def is_of(server: Mapping[str, Json], owner: str) -> bool:
     """Whether a server is this owner's, and still there."""
-    return pairs(server).get(cloudtags.OWNER) == owner and str(server.get("status", "")).upper() not in GONE
+    return pairs(server).get(marks.OWNER) == owner and str(server.get("status", "")).upper() not in GONE
 
 
 def pairs(server: Mapping[str, Json]) -> Mapping[str, str]:
@@ -80,12 +80,12 @@ def vm(server: Mapping[str, Json]) -> Vm:
     found = state(str(server.get("status", "")), str(server.get("OS-EXT-STS:task_state") or ""))
     return Vm(
         id=str(server["id"]),
-        name=kept.get(cloudtags.NAME) or str(server.get("name", "")),
+        name=kept.get(marks.NAME) or str(server.get("name", "")),
         state=found,
         address=private,
-        tags=cloudtags.tags(kept),
+        tags=marks.tags(kept),
         message=_message(server, found),
-        labels=cloudtags.labels(kept),
+        labels=marks.labels(kept),
         public_address=public,
         zone=_zone(server),
     )
@@ -117,7 +117,7 @@ def order(spec: VmSpec, owner: str, choice: Choice) -> dict[str, Json]:
     """
     extras = spec.extras
     refuse(extras)
-    kept = cloudtags.packed(owner, spec.name, spec.tags, extras.meta)
+    kept = marks.packed(owner, spec.name, spec.tags, extras.meta)
     told = cloudinit.user_data(spec.context, extras.userdata, extras.files)
     server: dict[str, Json] = {
         "name": spec.name,

@@ -30,10 +30,10 @@ from libcloud.http import LibcloudConnection
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from conpaassql import cloudanswers, cloudfaults
-from conpaassql.cloudanswers import Json, part
-from conpaassql.cloudlocks import Lent
 from conpaassql.errors import ConfigError, IaasDenied, IaasError, IaasRefused
+from conpaassql.libcloudvm import answers, faults
+from conpaassql.libcloudvm.answers import Json, part
+from conpaassql.libcloudvm.locks import Lent
 
 _CONNECT_TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -173,7 +173,7 @@ class Ec2:
             headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
             path = urlsplit(self._reach.url).path or "/"
             root = link.request(path, data=data, headers=headers, method="POST").object
-            found = cloudanswers.plain(root)
+            found = answers.plain(root)
             # A page of somebody else's must never pass for an empty list.
             if not isinstance(found, dict) or not root.tag.endswith(f"{action}Response"):
                 raise IaasError(f"{self._reach.cloud} did not answer {action}; is {self._reach.cloud}_URL right?")
@@ -223,7 +223,7 @@ class _Refusal(BaseHTTPError):
     """A cloud's own no, its text already scrubbed; ``word`` is EC2's name for it."""
 
     def __init__(self, code: int, word: str, text: str) -> None:
-        super().__init__(code, cloudfaults.scrubbed(text))  # type: ignore[no-untyped-call]
+        super().__init__(code, faults.scrubbed(text))  # type: ignore[no-untyped-call]
         self.word = word
 
 
@@ -235,7 +235,7 @@ class _NovaAnswer(OpenStack_1_1_Response):
             body = self.parse_body()  # type: ignore[no-untyped-call]
         except LibcloudError:
             body = self.body
-        raise _Refusal(int(self.status), "", cloudanswers.fault(body))
+        raise _Refusal(int(self.status), "", answers.fault(body))
 
 
 class _Ec2Answer(EC2Response):
@@ -247,7 +247,7 @@ class _Ec2Answer(EC2Response):
         except ET.ParseError:
             error = None
         if error is None:
-            raise _Refusal(int(self.status), "", cloudanswers.fault(self.body))
+            raise _Refusal(int(self.status), "", answers.fault(self.body))
         raise _Refusal(int(self.status), error.findtext("{*}Code", ""), error.findtext("{*}Message", ""))
 
 
@@ -359,13 +359,13 @@ def _translated(reach: Reach) -> Iterator[None]:
     try:
         yield
     except _Refusal as exc:
-        raise cloudfaults.of_word(cloud, exc.code, exc.word, cloudfaults.scrubbed(exc.message, reach.password)) from exc
+        raise faults.of_word(cloud, exc.code, exc.word, faults.scrubbed(exc.message, reach.password)) from exc
     except InvalidCredsError as exc:
         says = f"{cloud} does not accept the login; check {cloud}_USER and {cloud}_PASSWORD, tenant and domain."
         raise IaasDenied(says) from exc
     except BaseHTTPError as exc:
-        says = cloudfaults.scrubbed(str(exc.message), reach.password)
-        raise cloudfaults.of_status(cloud, int(exc.code), says) from None  # Keystone may quote the login
+        says = faults.scrubbed(str(exc.message), reach.password)
+        raise faults.of_status(cloud, int(exc.code), says) from None  # Keystone may quote the login
     except requests.exceptions.SSLError as exc:
         says = f"{cloud}'s certificate is not one that this machine trusts; name its authority in {cloud}_CA_FILE."
         raise IaasError(says, url=reach.url) from exc
