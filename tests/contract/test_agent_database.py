@@ -89,6 +89,23 @@ def pair(made: Servers, *, wait: bool = False) -> tuple[Node, Node]:
     return first, second
 
 
+def test_what_a_killed_replica_had_logged_is_not_applied_again(made: Servers) -> None:
+    """CREATE USER is in the log before the position says so; here the position is put back, as such a death does."""
+    first, second = pair(made)
+    with second.mysqld.session() as session:
+        before = session.rows("SELECT @@GLOBAL.gtid_slave_pos")[0][0]
+    accounts.put_user(first, PutUser(term=0, username="ann", password="secret"))
+    wait_for(lambda: equal(second, first))
+    with second.mysqld.session() as session:
+        session.run("STOP SLAVE")
+        session.run("SET GLOBAL gtid_strict_mode=0")
+        session.run("SET GLOBAL gtid_slave_pos=%s", before)
+        session.run("SET GLOBAL gtid_strict_mode=1")
+    attach(second, first)
+    sql(first, "CREATE TABLE app.t (i INT PRIMARY KEY)")
+    wait_for(lambda: equal(second, first))
+
+
 def sql(node: Node, *statements: str, username: str = "joe", password: str = "secret", database: str = "app") -> object:
     """Run statements as a tenant; return the rows of the last."""
     with tenant(node, username, password, database) as connection:
