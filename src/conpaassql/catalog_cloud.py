@@ -26,6 +26,11 @@ def _text(name: str, says: str) -> Param:
     return Param(name=name, read=params.text, says=says, required=False, default="")
 
 
+def _changed(name: str, says: str) -> Param:
+    """A text that stays as it is where none is given; an empty one is one."""
+    return Param(name=name, read=params.text, says=says, required=False)
+
+
 def _needed(name: str, says: str) -> Param:
     return Param(name=name, read=params.text, says=says)
 
@@ -107,6 +112,22 @@ ROWS: tuple[Row, ...] = (
             _text("default_image", "Image of machines that name none: its name or id."),
             _text("default_flavor", "Flavor of machines that name none: its name or id, or key=value, ..."),
             _many("extra", params_cloud.pairs, "Further options of the driver, such as region=west."),
+            _flag("synchronous", "Accepted; this is done at once.", default=True),
+        ),
+    ),
+    Row(
+        name="provider_update",
+        says="Change the login or the defaults of a provider, also while it is in use; only what is given changes.",
+        effect=Effect.CHANGE,
+        params=(
+            PROVIDER,
+            _changed("username", "The cloud user's name."),
+            _changed("password", "The cloud user's password or token."),
+            _changed("url", "Another address of the same cloud."),
+            _changed("tenant", "The project that owns the machines."),
+            _changed("default_image", "Image of machines that name none."),
+            _changed("default_flavor", "Flavor of machines that name none."),
+            _many("extra", params_cloud.pairs, "Options of the driver to replace; an empty value removes one."),
             _flag("synchronous", "Accepted; this is done at once.", default=True),
         ),
     ),

@@ -45,10 +45,42 @@ def test_a_refusal_that_may_pass_is_shown_and_asked_again(rig: Rig, monkeypatch:
     node = rig.result("add_nodes")["serviceNode"]["id"]
     shown = rig.eventually(lambda: rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]["says"])
     assert shown == "No address is left; add some."
-    assert rig.result("list_jobs")["jobs"][-1]["state"] == "running"
+    job = rig.result("list_jobs")["jobs"][-1]
+    assert (job["state"], job["says"]) == ("running", f"node {node} is unseen (No address is left; add some)")
     monkeypatch.undo()
     rig.eventually(lambda: rig.result("list_jobs")["jobs"][-1]["state"] == "done")
     assert rig.result("get_node_info", {"serviceNodeId": node})["serviceNode"]["says"] == ""
+    assert rig.result("list_jobs")["jobs"][-1]["says"] == ""
+
+
+def test_a_refusal_is_written_down_when_it_changes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each node's by itself: the cloud answers now one, now the other."""
+    asked: list[str] = []
+
+    def full(spec: VmSpec) -> str:
+        asked.append(spec.name)
+        raise IaasFull("No address is left." if len(asked) <= 20 else "No host is left.")
+
+    monkeypatch.setattr(rig.cloud, "create", full)
+    rig.result("add_nodes", {"count": 2})
+    rig.eventually(lambda: len(asked) > 30, 30.0)
+    logged = [record.getMessage() for record in caplog.records if "CreateVm" in record.getMessage()]
+    assert sorted(logged) == [
+        f"cluster default: CreateVm(node={node}): No {what} is left." for node in (1, 2) for what in ("address", "host")
+    ]
+    told = rig.result("getLog", {"lines": 1000})["log"]
+    assert (told.count("No address is left."), told.count("No host is left.")) == (2, 2)
+
+
+def test_a_cluster_that_is_deleted_is_not_told_of_a_beginning(rig: Rig) -> None:
+    rig.result("create_cluster", {"name": "brief"})
+    rig.order("add_nodes", {"cluster": "brief"})
+    rig.order("delete_cluster", {"cluster": "brief", "force": True})
+    told = rig.result("getLog", {"cluster": "brief", "lines": 1000})["log"]
+    assert "The cluster is being deleted" in told
+    assert told.count("no-database") == 1  # when it was made
 
 
 def test_a_vm_that_comes_about_after_its_node_was_removed_goes_too(rig: Rig) -> None:

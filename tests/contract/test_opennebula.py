@@ -123,6 +123,12 @@ def described(driver: Driver, vm_id: str) -> Element:
     return found
 
 
+def groups_of(driver: Driver) -> set[str]:
+    """The names of the user's VM groups."""
+    found = elements.each_kept(driver._cloud.rpc.read("vmgrouppool.info", -3, -1, -1), "VM_GROUP")
+    return {elements.text(one, "NAME") for one in found}
+
+
 def attributes(element: Element, path: str) -> dict[str, str]:
     found = element.find(path)
     assert found is not None
@@ -243,8 +249,12 @@ class TestLife:
         driver.power_off(vm.id)
         seen = {only(driver).state for _ in range(20)}
         assert seen == {VmState.RUNNING}
-        driver.power_off(vm.id)
-        await_state(driver, VmState.STOPPED)
+
+        def off() -> bool:
+            driver.power_off(vm.id)  # asked again, as nobody can see when the first order has come to nothing
+            return only(driver).state is VmState.STOPPED
+
+        eventually(off)
 
     def test_a_host_out_of_sight(self, driver: Driver, sim: Simulated) -> None:
         """Its VM is UNKNOWN: no second one is made of the name, and it can be terminated."""
@@ -389,6 +399,69 @@ class TestOrder:
         groups = {elements.text(described(driver, vm_id), "TEMPLATE/VMGROUP/VMGROUP_ID") for vm_id in ids}
         assert len(groups) == 1
         assert groups != {""}
+
+    def test_a_group_goes_with_its_last_vm(self, driver: Driver, sim: Simulated) -> None:
+        foreign = drive(sim, "another")
+        kept = foreign.create(spec(extras=Extras(apart="c")))
+        own = driver._cloud.rpc
+        by_hand = own.change("vmgroup.allocate", 'NAME = "by-hand"\nROLE = [ NAME = "a" ]')
+        for number in range(2):
+            driver.create(spec(f"a-{number}", extras=Extras(apart="c")))
+            await_state(driver, VmState.RUNNING, f"a-{number}")
+        (name,) = (name for name in groups_of(driver) if driver._cloud.owner in name)
+        assert name == f"conpaassql-{driver._cloud.owner}-c"
+        first, last = sorted(vm.id for vm in driver.list())
+        driver.delete(first)
+        eventually(lambda: [vm.id for vm in driver.list()] == [last])
+        assert name in groups_of(driver)
+        driver.delete(last)
+        eventually(lambda: not driver.list() and name not in groups_of(driver))
+        assert {"by-hand", "conpaassql-another-c"} <= groups_of(driver)
+        noted = calls(driver)
+        driver.list()
+        assert "one.vmgrouppool.info" not in noted
+        own.change("vmgroup.delete", by_hand)
+        eventually(lambda: succeeds(lambda: foreign.delete(kept)))
+        eventually(lambda: not foreign.list() and not groups_of(driver))
+
+    def test_a_group_is_there_for_a_vm_that_is_being_made(
+        self, driver: Driver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The last VM of a cluster goes, and in the same moment another is made."""
+        driver.delete(running(driver, extras=Extras(apart="c")).id)
+        rpc = driver._cloud.rpc
+        change = rpc.change
+
+        def meanwhile(method: str, *params: Any) -> Any:
+            if method == "vm.allocate":
+                eventually(lambda: not driver.list())
+            return change(method, *params)
+
+        monkeypatch.setattr(rpc, "change", meanwhile)
+        vm_id = driver.create(spec("a-2", extras=Extras(apart="c")))
+        assert elements.text(described(driver, vm_id), "TEMPLATE/VMGROUP/VMGROUP_ID") != ""
+        monkeypatch.undo()
+        driver.list()
+        assert len(groups_of(driver)) == 1
+
+    def test_a_group_that_may_not_be_deleted_is_let_be(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        vm = running(driver, extras=Extras(apart="c"))
+        rpc = driver._cloud.rpc
+        change, asked = rpc.change, []
+
+        def refusing(method: str, *params: Any) -> Any:
+            if method == "vmgroup.delete":
+                asked.append(params)
+                raise IaasDenied("Not authorized.")
+            return change(method, *params)
+
+        monkeypatch.setattr(rpc, "change", refusing)
+        driver.delete(vm.id)
+        eventually(lambda: bool(not driver.list() and asked))
+        driver.list()
+        assert len(asked) == 1
+        monkeypatch.undo()
+        rpc.change("vmgroup.delete", *asked[0])
 
     def test_groups_of_different_names_are_different_groups(self, driver: Driver) -> None:
         names = ("a b", "a-b", "c" * 150 + "1", "c" * 150 + "2", 'x" ]\n$é')
@@ -603,20 +676,46 @@ class TestChecks:
         assert "wrong-one" not in f"{finding}"
 
     @pytest.mark.parametrize(
-        ("more", "code"),
+        ("more", "code", "cure"),
         [
-            ({"image": "nosuch"}, "image"),
-            ({"image": "999"}, "image"),
-            ({"network": "nosuch"}, "network"),
-            ({"template": "NAME = two words"}, "template"),
-            ({"flavor_id": "x"}, "template"),
+            ({"image": "nosuch"}, "image", "Look at its name, or have the right given."),
+            ({"image": "999"}, "image", "Look at its id."),
+            ({"network": "nosuch"}, "network", "Look at its name, or have the right given."),
+            ({"network": "999"}, "network", "Look at its id."),
+            ({"template": "NAME = two words"}, "template", "Mend the VM template or the options."),
+            ({"flavor_id": "x"}, "template", "Mend the VM template or the options."),
         ],
         ids=str,
     )
-    def test_what_is_wrong_has_a_cure(self, driver: Driver, more: Mapping[str, Any], code: str) -> None:
+    def test_what_is_wrong_has_a_cure(self, driver: Driver, more: Mapping[str, Any], code: str, cure: str) -> None:
         wrong: list[Finding] = [found for found in driver.check(spec(**more)) if not found.ok]
-        assert [found.code for found in wrong] == [code]
-        assert all(found.cure for found in wrong)
+        assert [(found.code, found.cure) for found in wrong] == [(code, cure)]
+        assert all(cure not in found.says for found in wrong)
+
+    def test_rights_have_a_cure_of_their_own(self, driver: Driver, sim: Simulated) -> None:
+        boss = admin(sim)._cloud.rpc
+        unset = (-1, -1, -1, -1, -1, -1)
+        boss.change("image.chmod", int(sim.image), *unset, 0, -1, -1)
+        try:
+            (finding,) = (found for found in driver.check(spec()) if not found.ok)
+        finally:
+            boss.change("image.chmod", int(sim.image), *unset, 1, -1, -1)
+        assert (finding.code, finding.cure) == ("image", "Have its owner give the right (oneimage chmod ID 604).")
+
+    @pytest.mark.parametrize("image", ["999", "nosuch", "its own"])
+    def test_a_file_image_that_is_none_is_named(self, driver: Driver, sim: Simulated, image: str) -> None:
+        """Before anything is made; OpenNebula itself would repeat the whole context."""
+        named = sim.image if image == "its own" else image
+        made = drive(sim, driver._cloud.owner, OPENNEBULA_FILES_DS=named)
+        ordered = spec(extras=Extras(data_disk_mib=1, apart="c"))
+        noted = calls(made)
+        with pytest.raises(IaasRefused, match=f"OPENNEBULA_FILES_DS names {named}") as caught:
+            made.create(ordered)
+        assert not [name for name in noted if name.endswith(".allocate")]
+        (finding,) = (found for found in made.check(ordered) if not found.ok)
+        assert finding.code == "files-ds"
+        assert f"OPENNEBULA_FILES_DS names {named}" in finding.says
+        assert finding.cure.lower() in caught.value.says.lower()
 
 
 def test_a_mute_cloud_blocks_nobody_for_long(driver: Driver, sim: Simulated) -> None:

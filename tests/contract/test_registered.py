@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import pytest
 
 import harness
 from conpaassql import render, settings
-from conpaassql.iaas import VmSpec, dummy
+from conpaassql.errors import IaasDenied
+from conpaassql.iaas import Driver, Vm, VmSpec, dummy
 from conpaassql.manager import clouds
+from conpaassql.model_cloud import ProviderRecord
 from conpaassql.offers import Finding
 from harness import Rig
 
@@ -61,7 +63,7 @@ def test_a_check_looks_at_what_a_node_would_be(tmp_path: Path, monkeypatch: pyte
         assert clouds.check(manager, provider_id="far")["ok"]
         (found,) = seen
         assert (found.flavor.cpu, found.flavor.memory_mib, found.extras.data_disk_mib) == (8, 4096, 1024)
-        assert found.extras.apart
+        assert found.extras.apart == "check"  # the driver knows the owner, and adds it by itself
 
 
 @pytest.mark.parametrize("url", ["http://u:s3cret@far/", "u:s3cret@far:2633", "HTTPS://s3cret@far"])
@@ -73,6 +75,115 @@ def test_a_url_with_a_login_in_it_is_refused(tmp_path: Path, url: str) -> None:
         assert "s3cret" not in str(answer)
         assert len(rig.result("provider_list")["providers"]) == 1
         rig.result("provider_register", {"provider_id": "far", **LOGIN, "url": "http://far/@a?b@c"})
+
+
+class Guarded:
+    """A cloud that lets in whoever has one of the passwords that hold at the moment."""
+
+    def __init__(self, cloud: dummy.Driver, options: Mapping[str, str], holding: set[str]) -> None:
+        self._cloud = cloud
+        self._password = options["OPENNEBULA_PASSWORD"]
+        self._holding = holding
+
+    def _let_in(self) -> dummy.Driver:
+        if self._password not in self._holding:
+            raise IaasDenied("Nobody is let in. A token may have expired.")
+        return self._cloud
+
+    def create(self, spec: VmSpec) -> str:
+        """Make a VM."""
+        return self._let_in().create(spec)
+
+    def list(self) -> Sequence[Vm]:
+        """List the VMs."""
+        return self._let_in().list()
+
+    def delete(self, vm_id: str) -> None:
+        """Remove a VM."""
+        self._let_in().delete(vm_id)
+
+
+class TestUpdate:
+    """A registration is changed under the clusters that use it."""
+
+    @pytest.fixture
+    def holding(self) -> set[str]:
+        return {"first"}
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path, holding: set[str]) -> Iterator[Rig]:
+        found: list[harness.Cloud] = []
+
+        def load(_name: str, options: Mapping[str, str], _owner: str) -> Driver:
+            return Guarded(found[0], options, holding)
+
+        with harness.running(tmp_path, load=load) as rig:
+            found.append(rig.cloud)
+            login = {"username": "u", "password": "first", "url": "http://far:2633/", "provider_type": "OPENNEBULA"}
+            extra = {"extra": ["network_id=7", "timeout_s=5"]}
+            rig.result("provider_register", {"provider_id": "far", "tenant": "t", **login, **extra})
+            yield rig
+
+    def update(self, rig: Rig, **given: Any) -> dict[str, Any]:
+        found: dict[str, Any] = rig.result("provider_update", {"provider_id": "far", **given})["provider"]
+        return found
+
+    def test_a_token_that_has_expired(self, rig: Rig, holding: set[str]) -> None:
+        rig.result("create_cluster", {"name": "c", "provider": "far"})
+        rig.order("add_nodes", {"cluster": "c"})
+        holding.clear()
+        rig.eventually(lambda: self.codes(rig) == ["cloud-silent"])
+        holding.add("second")
+        self.update(rig, password="second")
+        rig.eventually(lambda: self.codes(rig) == [])
+        rig.order("add_nodes", {"cluster": "c"})
+        told = rig.result("getLog", {"provider_id": "far"})["log"]
+        assert "provider-update: Of provider far was changed: password." in told
+        assert "second" not in told + str(rig.dump()) + str(rig.result("provider_list"))
+
+    def codes(self, rig: Rig) -> list[str]:
+        return [found["code"] for found in rig.result("get_service_info", {"cluster": "c"})["cluster"]["diagnosis"]]
+
+    def test_only_what_is_given_changes(self, rig: Rig) -> None:
+        (before,) = rig.result("provider_list", {"provider_id": "far"})["providers"]
+        shown = self.update(rig, tenant="", extra=["OPENNEBULA_NETWORK_ID=8", "timeout_s="], default_image="debian")
+        assert shown == {**before, "tenant": "", "default_image": "debian", "extra": {"OPENNEBULA_NETWORK_ID": "8"}}
+        assert rig.result("provider_list", {"provider_id": "far"})["providers"] == [shown]
+        record = rig.manager.store.providers.get("far")
+        assert rig.manager.providers.secrets(record).password == "first"
+        assert rig.manager.providers.get("far").defaults.image == "debian"
+        assert self.update(rig, username="anna", url="https://far/RPC2")["username"] == "anna"
+
+    def test_what_is_wrong_changes_nothing(self, rig: Rig) -> None:
+        before = rig.manager.store.providers.get("far")
+        built = rig.manager.providers.get("far")
+        for given in ({}, {"extra": ["color=red"]}, {"url": "http://u:p@far/"}, {"default_flavor": "vcpus=many"}):
+            assert rig.call("provider_update", {"provider_id": "far", **given})["code"] == "invalid"
+        answer = rig.call("provider_update", {"provider_id": "far", "provider_type": "EC2"})
+        assert "Unexpected arguments" in answer["error"]
+        assert "[iaas]" in rig.call("provider_update", {"provider_id": "default", "password": "x"})["error"]
+        assert rig.manager.store.providers.get("far") == before
+        assert rig.manager.providers.get("far") is built
+
+    def test_options_that_the_driver_does_not_take(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        with harness.running(tmp_path / "real") as rig:
+            rig.result("provider_register", {"provider_id": "far", **LOGIN})
+            assert rig.call("provider_update", {"provider_id": "far", "extra": ["delay_s=soon"]})["code"] == "config"
+            assert rig.result("provider_list", {"provider_id": "far"})["providers"][0]["extra"] == {}
+
+    def test_of_two_at_once_none_is_lost(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        try_out = rig.manager.providers.try_out
+
+        def meanwhile(record: ProviderRecord) -> None:
+            monkeypatch.setattr(rig.manager.providers, "try_out", try_out)
+            self.update(rig, password="second")
+            try_out(record)
+
+        monkeypatch.setattr(rig.manager.providers, "try_out", meanwhile)
+        assert rig.call("provider_update", {"provider_id": "far", "username": "anna"})["code"] == "provider"
+        record = rig.manager.store.providers.get("far")
+        assert (record.username, rig.manager.providers.secrets(record).password) == ("u", "second")
 
 
 class Hanging(dummy.Driver):

@@ -49,6 +49,8 @@ EMPTY = [
     ("provider_register", {"provider_id": "default", **LOGIN}, "provider"),
     ("provider_register", {"provider_id": "new", **LOGIN, "provider_type": "NONE"}, "provider"),
     ("provider_register", {"provider_id": "new", **LOGIN, "extra": "color=red"}, "invalid"),
+    ("provider_update", {"provider_id": "default", "password": "x"}, "provider"),
+    ("provider_update", {"provider_id": "absent", "password": "x"}, "unknown-provider"),
     ("provider_unregister", {"provider_id": "default"}, "provider"),
     ("provider_unregister", {"provider_id": "absent"}, "unknown-provider"),
     ("machine_create", {"provider_id": "absent"}, "unknown-provider"),

@@ -69,6 +69,7 @@ def asked(*arguments: str) -> tuple[str, dict[str, Any]]:
 # --- words to requests -----------------------------------------------------------------------------
 
 REGISTERED = {"provider_id": "p", "username": "u", "password": "x", "url": "http://l:5000/v2.0", "synchronous": False}
+NO_WAIT = {"synchronous": False}
 CREATED = {"provider_id": "p", "number_machines": 1, "skip_store": False, "wait_spawning": True, "synchronous": False}
 
 
@@ -84,6 +85,17 @@ CREATED = {"provider_id": "p", "number_machines": 1, "skip_store": False, "wait_
             REGISTERED
             | {"provider_type": "EC2", "default_image": "i", "default_flavor": "f"}
             | {"extra": {"region": "west", "token": "a=b"}},
+        ),
+        (
+            "provider update p --password x --tenant= --extra region=west --extra token=",
+            "provider_update",
+            {"provider_id": "p", "password": "x", "tenant": "", "extra": {"region": "west", "token": ""}}
+            | {"synchronous": False},
+        ),
+        (
+            "provider update --default_image=i p",
+            "provider_update",
+            {"provider_id": "p", "default_image": "i"} | NO_WAIT,
         ),
         ("provider unregister p --synchronous=0", "provider_unregister", {"provider_id": "p", "synchronous": False}),
         ("provider list", "provider_list", {}),
@@ -306,6 +318,11 @@ def test_a_password_comes_from_standard_input(
     assert capsys.readouterr().err == ""
 
 
+def test_a_new_password_comes_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("pass word\n"))
+    assert asked("provider", "update", "p", "--password=-")[1]["password"] == "pass word"
+
+
 @pytest.mark.parametrize("text", ["pass word", "pass word\n", "pass word\r\n"])
 def test_a_password_comes_from_a_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "password").write_bytes(text.encode())
@@ -514,23 +531,30 @@ def test_a_job_is_shown(ended: str, status: End, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.splitlines()[1].split()[2] == ended
 
 
-def test_on_a_terminal_a_bar_shows_what_keeps_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [("command", "--manager={place}", "machine", "create", "p"), ("manager", HOST, "{port}", "add_nodes", "--wait")],
+)
+def test_on_a_terminal_a_bar_shows_what_keeps_a_job(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below it, whole: eighty columns have no room for both."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
+    says = "node 4 is booting (Cannot dispatch VM: [bold]No hosts[/] enabled to run VMs\x1b[2J)"
     shown = threading.Event()
 
     def answer(seen: Seen) -> Reply:
         if seen.call["method"] == "get_job":
-            return with_job("done" if shown.is_set() else "running", says="[bold]Full[/]\x1b[2J")(seen)
+            return with_job("done" if shown.is_set() else "running", says=says)(seen)
         return with_job()(seen)
 
     terminal, theirs = pty.openpty()
     with pretended(answer) as server:
-        program = [sys.executable, "-P", "-m", "conpaassql.client.command", f"--manager={HOST}:{server.port}"]
-        with subprocess.Popen([*program, "machine", "create", "p"], stdout=subprocess.PIPE, stderr=theirs) as process:
+        module, *rest = (word.format(place=f"{HOST}:{server.port}", port=server.port) for word in words)
+        program = [sys.executable, "-P", "-m", f"conpaassql.client.{module}", *rest]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=theirs) as process:
             os.close(theirs)
             try:
-                read_until(terminal, b"job 4 machine_create ([bold]Full[/]\\x1b[2J)")
+                read_until(terminal, b"VM: [bold]No hosts[/] enabled to run \r\nVMs\\x1b[2J)")
                 shown.set()
                 read_until(terminal, b"job 4 machine_create done")
                 assert process.wait(20.0) == End.DONE

@@ -54,6 +54,12 @@ BEGINNING: list[Row] = [
         facts(sight(1, Seen.FAILED, ABSENT), fresh(2), initialised=False),
         (steps.ForgetPrimary(),),
     ),
+    (
+        "it is being deleted, and its last VM goes",
+        "deleting",
+        facts(sight(1, Seen.DELETING, ABSENT), goal=ClusterGoal.ABSENT, primary=None, initialised=False),
+        (),
+    ),
     ("the first database is closed", "primary-closed", facts(closed), (steps.OpenWrites(1),)),
 ]
 

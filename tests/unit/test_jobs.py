@@ -122,6 +122,19 @@ def test_the_deadline_tells_what_the_cloud_said_instead() -> None:
     assert verdict.says.endswith("(The VM is locked).")
 
 
+def test_a_running_job_says_what_it_waits_for() -> None:
+    pending = sight(2, Seen.BOOTING, vm=vm(2, VmState.PENDING, "Not enough CPU on hosts: 0,1."))
+    says = "node 2 is booting (Not enough CPU on hosts: 0,1)"
+    look = facts(primary(), pending, replica(3))
+    assert jobs.waits_for(job(JobKind.ADD_NODES, 2, 3), look) == says
+    assert jobs.waits_for(job(JobKind.STARTUP), look) == says
+    assert jobs.waits_for(job(JobKind.SHUTDOWN), look) == ""
+    locked = Refusal(code="iaas-busy", says="The VM is locked.", final=False)
+    going = facts(replace(sight(2, Seen.SILENT, ABSENT), refusal=locked), goal=ClusterGoal.ABSENT)
+    assert jobs.waits_for(job(JobKind.DELETE_CLUSTER), going) == "node 2 is silent (The VM is locked)"
+    assert jobs.waits_for(job(JobKind.REMOVE_NODES, 4), look) == ""
+
+
 def test_the_deadline_names_who_is_waited_for() -> None:
     broken = replica(3, replica=following(1, applying=False, error="error 1062"))
     verdict = jobs.judge(job(JobKind.ADD_NODES, 2, 3, deadline_s=0), facts(primary(), sight(2, Seen.BOOTING), broken))

@@ -163,6 +163,21 @@ class TestCreate:
         whole = template.parse(str(script.called("vm.allocate")[0][0]))
         assert template.first(whole.vectors("VMGROUP")[0], "VMGROUP_ID") == "0"
 
+    def test_a_group_that_still_counts_its_last_vm_is_deleted_later(self) -> None:
+        """OpenNebula lists the VM no more a moment before it takes it out of its group."""
+        group = (
+            f"<VM_GROUP_POOL><VM_GROUP><ID>4</ID><ROLES><ROLE><NAME>node</NAME>{{}}</ROLE></ROLES><TEMPLATE>"
+            f"<{marks.OWNER}>m</{marks.OWNER}></TEMPLATE></VM_GROUP></VM_GROUP_POOL>"
+        )
+        grouped = vm_xml(3, 3).replace("<DISK>", "<VMGROUP><VMGROUP_ID>4</VMGROUP_ID></VMGROUP><DISK>")
+        seen: list[Answer] = [group.format("<VMS>7</VMS>"), group.format("")]
+        gone: dict[str, Any] = {"vmgrouppool_info": [*seen], "vmgroup_delete": 4}
+        with self.script(**pools(pool_xml(grouped), pool_xml(), pool_xml()), **gone) as script:
+            driver = drive(script)
+            asked = [(driver.list(), len(script.called("vmgroup.delete")))[1] for _ in range(4)]
+        assert asked == [0, 0, 1, 1]
+        assert script.called("vmgroup.delete") == [(4,)]
+
     def test_gateway_and_name_server_of_the_options(self) -> None:
         options = {"OPENNEBULA_NETWORK_GATEWAY": "10.30.1.1", "OPENNEBULA_NETWORK_NAMESERVER": "10.30.1.2"}
         with self.script(**pools(pool_xml()), vm_allocate=9) as script:

@@ -13,7 +13,7 @@ from conpaassql.errors import (
     IaasRefused,
     Unsupported,
 )
-from conpaassql.iaas.opennebula.faults import Refusal, clean, error
+from conpaassql.iaas.opennebula.faults import Refusal, clean, error, parted
 
 SAID: list[tuple[int, str, type[Error]]] = [
     (256, "[one.vmpool.info] User couldn't be authenticated, aborting call.", IaasDenied),
@@ -63,6 +63,27 @@ def test_what_it_means(code: int, text: str, kind: type[Error]) -> None:
 def test_each_has_a_cure(code: int, text: str) -> None:
     says = error(Refusal(method="one.vm.allocate", code=code, text=text)).says
     assert len(says) > len(f"OpenNebula says: {clean(text)}") + 5
+
+
+@pytest.mark.parametrize(
+    ("says", "wrong", "cure"),
+    [
+        ("OpenNebula says: Image 9. Look at its id.", "OpenNebula says: Image 9.", "Look at its id."),
+        ("OpenNebula says: who; knows.", "OpenNebula says: who; knows.", ""),
+        ("there are several (3, 5); use an id.", "there are several (3, 5).", "Use an id."),
+        ("It is locked. Somebody locked it; have it unlocked (onevm unlock).", "It is locked.", None),
+        ("nobody knows", "nobody knows", ""),
+    ],
+)
+def test_what_to_do_is_told_from_what_is_wrong(says: str, wrong: str, cure: str | None) -> None:
+    found = parted(says)
+    assert found == (wrong, "Somebody locked it; have it unlocked (onevm unlock)." if cure is None else cure)
+
+
+@pytest.mark.parametrize(("kind", "command"), [("IMAGE", "oneimage chmod"), ("NET", "onevnet chmod")])
+def test_a_missing_right_is_given_by_its_command(kind: str, command: str) -> None:
+    text = f"[one.vm.allocate] User [2] : Not authorized to perform USE {kind} [0]."
+    assert command in error(Refusal(method="one.vm.allocate", code=512, text=text)).says
 
 
 def test_files_are_explained() -> None:

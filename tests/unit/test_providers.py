@@ -13,7 +13,7 @@ from conpaassql import iaas
 from conpaassql.errors import IaasBusy, IaasError, Invalid, ProviderError, UnknownProvider
 from conpaassql.iaas import Vm, dummy
 from conpaassql.manager.provider import Limits, Provider
-from conpaassql.manager.providers import Providers, Secrets, driver_module, driver_options
+from conpaassql.manager.providers import Providers, Secrets, driver_module, driver_options, merged
 from conpaassql.manager.store import Store, open_store
 from conpaassql.model import Flavor, VmSpec
 from conpaassql.model_cloud import ProviderRecord
@@ -56,6 +56,18 @@ class TestOptions:
     def test_extra_goes_by_either_name_and_wins(self) -> None:
         assert options("DUMMY", DUMMY_DELAY_S="1") == options("DUMMY", delay_s="1") == {"DUMMY_DELAY_S": "1"}
         assert options("OPENSTACK", url="http://two/")["OPENSTACK_URL"] == "http://two/"
+
+    def test_extra_is_replaced_by_either_name(self) -> None:
+        present = {"region": "west", "OPENSTACK_CA_FILE": "/ca"}
+        module = driver_module("OPENSTACK")
+        assert merged(module, present, {"OPENSTACK_REGION": "east"}) == {
+            "OPENSTACK_CA_FILE": "/ca",
+            "OPENSTACK_REGION": "east",
+        }
+        assert merged(module, present, {"Ca-File": ""}) == {"region": "west"}
+        assert merged(module, present, {}) == present
+        with pytest.raises(Invalid, match="color"):
+            merged(module, present, {"color": ""})
 
     def test_what_the_driver_does_not_know_is_refused(self) -> None:
         with pytest.raises(Invalid, match="color"):
@@ -248,6 +260,22 @@ class TestMemory:
             silent,
         ]
         provider.close()
+
+    def test_one_that_was_let_go_lists_nothing_and_keeps_nobody_waiting(self) -> None:
+        """Somebody may hold it when its login is changed; his next look goes to the one that is built anew."""
+        slow = Slow()
+        provider = Provider(slow, time.monotonic)
+        seen: list[object] = []
+        looking = threading.Thread(target=lambda: seen.append(provider.view(60.0)))
+        looking.start()
+        while not slow.begun:
+            time.sleep(0.001)
+        provider.close()
+        looking.join(5)
+        assert seen == [None]
+        assert provider.view(0.0) is None
+        assert provider.silence == ""
+        slow.may_end.set()
 
     def test_a_failing_list_is_silence(self) -> None:
         class Failing(Slow):

@@ -70,8 +70,10 @@ def look(ask: Asking, method: str, **values: Any) -> Shown:
         return _result(server.call(method, given))
 
 
-def order(ask: Asking, method: str, *, wait: bool, **values: Any) -> Outcome:
+def order(ask: Asking, method: str, *, wait: bool, empty: bool = False, **values: Any) -> Outcome:
     """Order something, and follow the job that it begins to its end if ``wait``.
+
+    ``empty``: an empty text is a value, too.
 
     The manager is always asked not to wait: who waits here sees how far it is, and can go.
 
@@ -81,7 +83,7 @@ def order(ask: Asking, method: str, *, wait: bool, **values: Any) -> Outcome:
     """
     if "synchronous" in {param.name for param in BY_NAME[method].params}:
         values["synchronous"] = False
-    given = checked(method, values)
+    given = checked(method, values, empty=empty)
     with _served(ask) as server:
         answer = server.call(method, given)
         outcome = Outcome(result=_result(answer))
@@ -119,13 +121,14 @@ def _fail(ask: Asking, outcome: Outcome, job: Shown) -> NoReturn:
     raise click.exceptions.Exit(End.REFUSED)
 
 
-def checked(method: str, values: Mapping[str, Any]) -> Shown:
-    """Return the values that are given at all, when the manager would take them.
+def checked(method: str, values: Mapping[str, Any], *, empty: bool = False) -> Shown:
+    """Return the values that are given at all, ``empty`` texts among them or not, when the manager would take them.
 
     Raises:
         Invalid: it would not.
     """
-    given = {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    nothing: tuple[Any, ...] = (None, [], {}) if empty else (None, "", [], {})
+    given = {name: value for name, value in values.items() if value not in nothing}
     row = BY_NAME[method]
     params.bind(row.params, row.ignored, given)
     return given

@@ -22,6 +22,7 @@ From a checkout the program is `scripts/conpaassql`, from an installation `conpa
     conpaassql provider register one.example oneadmin - http://one.example:2633/RPC2 --provider_type=OPENNEBULA \\
         --default_image="Debian 12"                    # asks for the password
     conpaassql check provider one.example              # login, rights, image, network, ...: what to fix
+    conpaassql provider update one.example --password -     # another password or token, also while it is in use
     conpaassql image list one.example
     conpaassql machine create one.example --flavor vcpus=2 --flavor ram=2048 --flavor disk=20 \\
         --private_network=office --number_machines=3 --userdata=setup.sh --meta owner=anna
@@ -43,10 +44,10 @@ in the file that `CONPAASSQL_TOKEN_FILE` names, in `~/.conpaassql/HOST_PORT/admi
 **Answers** are plain tables, one line for each thing, `-` where there is nothing; `-j` or `--json` prints the manager's
 answer instead. Both options stand before or behind the command.
 
-**Jobs.** What takes longer than an answer is a job of the manager. The command follows it, on a terminal with a bar;
-Ctrl-C ends the following, not the job, and says its number for `conpaassql job show`. With `--synchronous=no` the
-command ends as soon as the job has begun. `--wait-spawning=no` makes the job itself shorter: it ends when the cloud has
-taken the order, not when the machine runs.
+**Jobs.** What takes longer than an answer is a job of the manager. The command follows it, on a terminal with a bar and
+what the job waits for below it; Ctrl-C ends the following, not the job, and says its number for `conpaassql job show`.
+With `--synchronous=no` the command ends as soon as the job has begun. `--wait-spawning=no` makes the job itself
+shorter: it ends when the cloud has taken the order, not when the machine runs.
 
 **Files.** `--userdata` and `--files` name files of the machine on which the command runs; their text is sent, and the
 manager reads no file of its own. Each holds at most 65,535 bytes of UTF-8.

@@ -76,9 +76,39 @@ def register(ask: Asking, *, password: str, extra: tuple[str, ...], synchronous:
           --provider_type=OPENNEBULA --default_image="Debian 12"
     """
     driver = options.pairs("--extra", extra)
-    given = {**values, "password": passwords.read(password), "extra": driver or None}
+    given: dict[str, Any] = {**values, "password": passwords.read(password), "extra": driver or None}
     outcome = asking.order(ask, "provider_register", wait=synchronous, **given)
     return asking.accepted(ask, outcome, f"Provider {values['provider_id']} is registered.")
+
+
+@provider.command()
+@PROVIDER
+@options.text("--username", "The cloud user's name.", default=None)
+@options.text("--password", "The password or token: -, @FILE or itself.", "PASSWORD", default=None)
+@options.text("--url", "Another address of the same cloud.", "URL", default=None)
+@options.text("--tenant", "The project that owns the machines.", default=None)
+@options.text("--default-image", "Image of machines for which none is chosen.", "IMAGE", default=None)
+@options.text("--default-flavor", "Flavor of machines for which none is chosen.", "FLAVOR", default=None)
+@options.many("--extra", says="An option of the driver, in the place of the one that there is; KEY= removes it.")
+@SYNCHRONOUS
+@asking.asking
+def update(
+    ask: Asking, *, password: str | None, extra: tuple[str, ...], synchronous: bool, **values: str | None
+) -> End:
+    """Change the login or the defaults of a cloud, also while clusters and machines use it.
+
+    Only what is given changes; an empty value ("--tenant=") is one. The manager uses it from its next call
+    on. The type stays. PASSWORD may be "-" (asked for at the terminal, or read from standard input) or "@FILE".
+
+    \b
+    Example, when a login token has expired:
+      conpaassql provider update one.example --password -
+    """
+    secret = None if password is None else passwords.read(password)
+    driver = options.pairs("--extra", extra)
+    given: dict[str, Any] = {**values, "password": secret, "extra": driver}
+    outcome = asking.order(ask, "provider_update", wait=synchronous, empty=True, **given)
+    return asking.accepted(ask, outcome, f"Provider {values['provider_id']} is changed.")
 
 
 @provider.command()

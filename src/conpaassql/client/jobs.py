@@ -3,19 +3,21 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from conpaassql.client import tables
 from conpaassql.client.wire import Server
 from conpaassql.errors import Conflict, Unavailable
 
 POLL_S = 0.25
-MOST_SAYS = 60  # letters of a sentence beside the bar
+MOST_SAYS = 400  # letters of a sentence below the bar
 GRACE_S = 60.0  # beyond the job's own deadline, for the manager to call it failed
 
 
@@ -43,7 +45,7 @@ def looks(server: Server, job: int) -> Iterator[dict[str, Any]]:
 
 
 def follow(server: Server, job: int) -> dict[str, Any]:
-    """Return a job when it has ended, and show how far it is on standard error if that is a terminal.
+    """Return a job when it has ended; on a terminal, show how far it is and what keeps it (on standard error).
 
     Raises:
         Error: as ``looks``.
@@ -51,19 +53,26 @@ def follow(server: Server, job: int) -> dict[str, Any]:
     last: dict[str, Any] = {}
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(f"job {job}", total=1.0)
+    progress = Progress(*columns, TimeElapsedColumn(), console=console)
+    bar = progress.add_task(f"job {job}", total=1.0)
+    with Live(progress, console=console) if sys.stderr.isatty() else nullcontext() as live:
         for last in looks(server, job):
             progress.update(bar, completed=last["progress"], description=_words(last))
+            if live:
+                live.update(Group(progress, *_kept(last)))
     return last
 
 
 def _words(job: dict[str, Any]) -> str:
-    """Return what stands before the bar: also what keeps a job that runs, as machines' jobs say it."""
+    """Return what stands before the bar."""
     if job["state"] != "running":
         return f"job {job['id']} {job['kind']} {job['state']}"
-    kept = f" ({tables.plain(job['says'])[:MOST_SAYS]})" if job["says"] else ""
-    return f"job {job['id']} {'undoing ' if job.get('undoing') else ''}{job['kind']}{kept}"
+    return f"job {job['id']} {'undoing ' if job.get('undoing') else ''}{job['kind']}"
+
+
+def _kept(job: dict[str, Any]) -> list[Text]:
+    """Return what stands below the bar: what a running job waits for, as the manager says it."""
+    return [Text(tables.plain(job["says"])[:MOST_SAYS])] if job["says"] and job["state"] == "running" else []
 
 
 def _patience_s(job: dict[str, Any]) -> float:

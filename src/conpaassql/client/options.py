@@ -55,9 +55,9 @@ def many(*names: str, says: str, metavar: str = "KEY=VALUE") -> Decorator:
     return click.option(*names, metavar=metavar, multiple=True, help=f"{says} May be repeated.")
 
 
-def text(name: str, says: str, metavar: str = "NAME") -> Decorator:
-    """Declare an option with a text."""
-    return click.option(name, metavar=metavar, default="", help=says)
+def text(name: str, says: str, metavar: str = "NAME", default: str | None = "") -> Decorator:
+    """Declare an option with a text; of one that is not given ``default`` is the value."""
+    return click.option(name, metavar=metavar, default=default, help=says)
 
 
 def pairs(option: str, words: Iterable[str]) -> dict[str, str]:

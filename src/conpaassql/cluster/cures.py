@@ -4,7 +4,7 @@ from conpaassql import gtid
 from conpaassql.cluster import steps
 from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.cluster.steps import Step
-from conpaassql.model import JobKind
+from conpaassql.model import ClusterGoal, JobKind
 from conpaassql.protocol import Data, Server, ServerFacts
 
 # --- two writers
@@ -110,8 +110,9 @@ def _first_candidates(facts: Facts) -> tuple[Sight, ...]:
 
 
 def nothing_yet(facts: Facts) -> bool:
-    """No primary is on record, and no reachable node holds data that one would have to know of."""
-    return facts.cluster.primary is None and not facts.initialised
+    """No primary is on record, there never was one, and the cluster is to stay."""
+    going = facts.cluster.goal is ClusterGoal.ABSENT
+    return facts.cluster.primary is None and not facts.initialised and not going
 
 
 def name_first(facts: Facts) -> tuple[Step, ...]:

@@ -44,6 +44,13 @@ PROBLEMS: tuple[Problem, ...] = (
         cure=cures.stop,
     ),
     Problem(
+        code="deleting",
+        says="The cluster is being deleted by the user's wish.",
+        holds=lambda f: f.cluster.goal is ClusterGoal.ABSENT,
+        cure=cures.nothing,
+        alone=False,
+    ),
+    Problem(
         code="store-behind",
         says="The agents know a newer term than the store, which must be an old copy.  Nothing is done by itself.  "
         "Start the manager with an empty store and find_existing_agents = true.",

@@ -114,9 +114,21 @@ def _refused(sight: Sight) -> Refusal | None:
 
 
 def _overdue(job: Job, facts: Facts) -> str:
-    waiting = [s for s in _of(job, facts) if not facts.ready(s)] or _of(job, facts)
-    where = "; ".join(f"node {s.id} is {_standing(facts, s)}" for s in waiting) or "nothing more is known"
-    return f"It was not finished by its deadline: {where}."
+    return f"It was not finished by its deadline: {waits_for(job, facts) or 'nothing more is known'}."
+
+
+def waits_for(job: Job, facts: Facts) -> str:
+    """Say where the nodes stand that a running job waits for; empty: nothing is known of any."""
+    found = _of(job, facts) if job.nodes else _concerned(job, facts)
+    waiting = [sight for sight in found if not facts.ready(sight)] or found
+    return "; ".join(f"node {sight.id} is {_standing(facts, sight)}" for sight in waiting)
+
+
+def _concerned(job: Job, facts: Facts) -> list[Sight]:
+    """Return the nodes that a job is about which names none: those that are left, or that are to serve."""
+    if job.kind is JobKind.DELETE_CLUSTER:
+        return list(facts.nodes)
+    return list(facts.wanted) if job.kind is JobKind.STARTUP else []
 
 
 def _standing(facts: Facts, sight: Sight) -> str:

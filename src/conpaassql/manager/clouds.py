@@ -1,16 +1,16 @@
-"""What administrators ask about providers: register, forget, list, check, and look at what a cloud offers."""
+"""What administrators ask about providers: register, change, forget, list, check, and look at what a cloud offers."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from conpaassql.errors import Invalid, ProviderError, UnknownProvider, Unsupported
 from conpaassql.iaas import Catalog, Checks
 from conpaassql.manager import choice, vms
 from conpaassql.manager.context import Manager
-from conpaassql.manager.providers import Secrets, driver_module
+from conpaassql.manager.providers import Secrets, driver_module, merged
 from conpaassql.model_cloud import DEFAULT_PROVIDER, ProviderRecord
 
 SECRET_WORDS = ("password", "secret", "token", "key", "credential")
@@ -45,9 +45,7 @@ def register(manager: Manager, asked: Registration) -> dict[str, Any]:
     name = asked.provider_id
     if name == DEFAULT_PROVIDER:
         raise ProviderError("The provider default is the section [iaas] of the configuration; choose another name.")
-    choice.default_filters(asked.default_flavor)
-    if WITH_LOGIN.match(asked.url):  # it is kept as it is, and shown
-        raise Invalid("The url holds a login; give it as username and password, which are kept encrypted.")
+    _check(asked.url, asked.default_flavor)
     record = ProviderRecord(
         name=name,
         type=asked.provider_type.upper(),
@@ -64,6 +62,75 @@ def register(manager: Manager, asked: Registration) -> dict[str, Any]:
         manager.store.providers.add(record)
         manager.provider_event(name, "provider-register", f"Provider {name} was registered.")
     return {"provider": _shown(manager, record)}
+
+
+def _check(url: str, default_flavor: str) -> None:
+    choice.default_filters(default_flavor)
+    if WITH_LOGIN.match(url):  # it is kept as it is, and shown
+        raise Invalid("The url holds a login; give it as username and password, which are kept encrypted.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What ``provider_update`` takes; None: it stays as it is.  It is done at once, ``synchronous`` or not."""
+
+    provider_id: str
+    username: str | None
+    password: str | None = field(repr=False)
+    url: str | None
+    tenant: str | None
+    default_image: str | None
+    default_flavor: str | None
+    extra: dict[str, str] = field(repr=False)
+    synchronous: bool
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What is given of the fields that are kept as they are."""
+        names = ("username", "url", "tenant", "default_image", "default_flavor")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def given(self) -> list[str]:
+        """The names of what is to change."""
+        return [*self.plain, *(["password"] if self.password is not None else []), *(["extra"] if self.extra else [])]
+
+
+def update(manager: Manager, asked: Update) -> dict[str, Any]:
+    """Change a provider, when its driver takes the options; the next call to the cloud uses them.
+
+    Raises:
+        UnknownProvider: there is none of the name.
+        ProviderError: it is the section [iaas], somebody else changed it at the same time, or its login cannot be read.
+        Invalid: nothing is given, or an option is wrong.
+    """
+    name = asked.provider_id
+    if name == DEFAULT_PROVIDER:
+        raise ProviderError(
+            "The provider default is the section [iaas] of the configuration; change it in the INI file and "
+            "restart the manager."
+        )
+    if not asked.given:
+        raise Invalid("Nothing is given that is to change; give at least one of password, username, url, ...")
+    before = manager.store.providers.get(name)
+    after = _changed(manager, before, asked)
+    manager.providers.try_out(after)
+    with manager.store.transaction():
+        if manager.store.providers.get(name) != before:
+            raise ProviderError(f"Provider {name} was changed at the same time; look at it, and try again.")
+        manager.store.providers.change(name, **asked.plain, sealed=after.sealed)
+        manager.provider_event(name, "provider-update", f"Of provider {name} was changed: {', '.join(asked.given)}.")
+    manager.providers.forget(name)
+    return {"provider": _shown(manager, after)}
+
+
+def _changed(manager: Manager, before: ProviderRecord, asked: Update) -> ProviderRecord:
+    after = replace(before, **asked.plain)
+    _check(after.url, after.default_flavor)
+    found = manager.providers.secrets(before)
+    password = found.password if asked.password is None else asked.password
+    extra = merged(driver_module(before.type), found.extra, asked.extra)
+    return replace(after, sealed=manager.providers.seal(before.name, Secrets(password=password, extra=extra)))
 
 
 def unregister(manager: Manager, *, provider_id: str, synchronous: bool) -> dict[str, Any]:

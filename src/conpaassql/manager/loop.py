@@ -70,7 +70,7 @@ class _Turn:
     changed_at: float = 0.0
     diagnosis: str = ""
     silence: str = ""
-    last_error: str = ""
+    told: dict[Step, str] = field(default_factory=dict)  # the failure of each step that has been written down
     orders: dict[Step, Done] = field(default_factory=dict)
 
 
@@ -207,14 +207,18 @@ class Loop:
         orders = {step: lane.orders.submit(self._one, manager, facts, step) for step in due if type(step) in ORDERS}
         done = (*acts, *self._answered(facts.cluster.id, turn, orders))
         failures = [failure for future in done if (failure := future.result())]
-        text = "; ".join(f"{step}: {error.says}" for step, error in failures)
-        if text and text != turn.last_error:
-            for step, error in failures:
-                node = step.node if isinstance(step, OfNode) else None
-                says = f"{type(step).__name__} failed: {error.says}"
-                manager.event(facts.cluster.name, f"step-failed-{error.code}", says, node)
-        if text or not turn.orders:
-            turn.last_error = text
+        for step, error in failures:
+            if turn.told.get(step) != error.says:
+                turn.told[step] = error.says
+                self._write_down(manager, facts, step, error)
+        wished = {*found, *turn.orders}  # what is wished no more may fail anew, and is told again
+        turn.told = {step: says for step, says in turn.told.items() if step in wished}
+
+    def _write_down(self, manager: Manager, facts: Facts, step: Step, error: Error) -> None:
+        log.warning("cluster %s: %s: %s", facts.cluster.name, step, error.says)
+        node = step.node if isinstance(step, OfNode) else None
+        says = f"{type(step).__name__} failed: {error.says}"
+        manager.event(facts.cluster.name, f"step-failed-{error.code}", says, node)
 
     def _answered(self, cluster_id: int, turn: _Turn, new: Mapping[Step, Done]) -> list[Done]:
         """Give new orders a moment; return those that the cloud has answered, old and new."""
@@ -229,7 +233,6 @@ class Loop:
         try:
             act.perform(manager, facts, step)
         except Error as exc:
-            log.warning("%s: %s", step, exc.says)
             return step, exc
         self._tell("after", step)
         if not step.quiet:

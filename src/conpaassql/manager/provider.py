@@ -67,6 +67,7 @@ class Provider:
         self._memories: dict[str, int] = {}  # MiB, by flavor
         self._listing_since: float | None = None
         self._changed_at = float("-inf")
+        self._closed = False
         self._lister = ThreadPoolExecutor(1, thread_name_prefix=f"list-{name}")
         self._places = threading.BoundedSemaphore(self._limits.at_once)
 
@@ -76,13 +77,15 @@ class Provider:
         return self._silence
 
     def view(self, max_age_s: float) -> Mapping[str, Vm] | None:
-        """Return every VM of this manager by name; None when the cloud does not answer in time.
+        """Return every VM of this manager by name; None when the cloud does not answer in time, or was let go.
 
         A list that is older than ``max_age_s``, or began before our own last change, is asked for anew.
         """
         with self._condition:
             oldest_s = max(self._clock() - max_age_s, self._changed_at)
             while self._seen.began_at < oldest_s:
+                if self._closed:
+                    return None
                 if self._listing_since is None:
                     self._listing_since = self._clock()
                     self._lister.submit(self._list, self._listing_since)
@@ -191,5 +194,8 @@ class Provider:
             self._changed_at = self._clock()
 
     def close(self) -> None:
-        """Ask the cloud no more; a list that is under way is not waited for."""
+        """Ask for no list any more; one that is under way is not waited for.  Whoever holds this may end his call."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
         self._lister.shutdown(wait=False, cancel_futures=True)

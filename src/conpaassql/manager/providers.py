@@ -106,7 +106,7 @@ class Providers:
         self._driver(record)
 
     def forget(self, name: str) -> None:
-        """Let go of a provider that was unregistered."""
+        """Let go of a provider that was unregistered or changed; whoever needs it builds it anew."""
         with self._lock:
             gone = self._built.pop(name, None)
         if gone:
@@ -193,6 +193,19 @@ def driver_options(module: DriverModule, record: ProviderRecord, found: Secrets)
             raise Invalid(f"The option {option} is given twice; give it once.", option=option)
         given[option] = value
     return {**chosen, **given}
+
+
+def merged(module: DriverModule, present: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return ``extra`` with what is given in the place of what there was, whichever name of an option each has.
+
+    An empty value removes the option.
+
+    Raises:
+        Invalid: the driver has no such option.
+    """
+    replaced = {_option(module, key) for key in given}
+    kept = {key: value for key, value in present.items() if _option(module, key) not in replaced}
+    return {**kept, **{key: value for key, value in given.items() if value}}
 
 
 def _option(module: DriverModule, key: str) -> str:

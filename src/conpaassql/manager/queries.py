@@ -230,7 +230,7 @@ def get_job(manager: Manager, *, job: int) -> dict[str, Any]:
 
 
 def job_info(job: Job, facts: Facts | None) -> dict[str, Any]:
-    """Return a job as users see it; ``progress`` runs from 0 to 1."""
+    """Return a job as users see it; ``progress`` runs from 0 to 1, and a running job ``says`` what it waits for."""
     running = job.ended_at is None
     return {
         "id": job.id,
@@ -239,7 +239,7 @@ def job_info(job: Job, facts: Facts | None) -> dict[str, Any]:
         "nodes": list(job.nodes),
         "progress": (jobs.progress(job, facts) if facts else 0.0) if running else 1.0,
         "code": job.code,
-        "says": job.says,
+        "says": jobs.waits_for(job, facts) if running and facts else job.says,
         "created_at": job.created_at.isoformat(),
         "deadline_at": job.deadline_at.isoformat(),
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,

@@ -68,6 +68,12 @@ class Providers:
             }
             connection.execute(insert(schema.providers).values(values))
 
+    def change(self, name: str, **fields: Any) -> None:
+        """Change fields of the record."""
+        with self._store.transaction() as connection:
+            self._store.changed()
+            connection.execute(update(schema.providers).where(schema.providers.c.name == name).values(fields))
+
     def remove(self, name: str) -> None:
         """Remove the record of a provider that nothing uses."""
         with self._store.transaction() as connection:

@@ -62,18 +62,17 @@ def of_node(manager: Manager, provider: Provider, name: str, cluster: str) -> Vm
     """
     template = manager.settings.template
     offered = choice.of_nodes(provider.name, provider.defaults, template)
-    owner = manager.settings.manager.name
     return VmSpec(
         name=name,
         flavor=offered.flavor,
-        tags={"manager": owner},
+        tags={"manager": manager.settings.manager.name},
         context={},
         template=render.vm_template(template, {**choice.words(offered), "NAME": name}),
         image=offered.image,
         network=offered.network,
         flavor_id=offered.flavor_id,
         extras=Extras(
-            apart=f"{owner}-{cluster}" if template.different_hosts else "",
+            apart=cluster if template.different_hosts else "",
             data_disk_mib=template.data_disk_size,
         ),
     )

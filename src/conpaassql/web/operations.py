@@ -58,6 +58,7 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "list_jobs": queries.list_jobs,
     "get_job": queries.get_job,
     "provider_register": _whole(clouds.Registration, clouds.register),
+    "provider_update": _whole(clouds.Update, clouds.update),
     "provider_unregister": clouds.unregister,
     "provider_list": clouds.providers,
     "check_provider": clouds.check,

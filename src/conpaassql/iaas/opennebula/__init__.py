@@ -7,7 +7,7 @@ boots, is IaasBusy: the manager's loop asks again.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from conpaassql.iaas.opennebula import catalog, checks, config, create, disks, lives, look, snapshots
+from conpaassql.iaas.opennebula import catalog, checks, config, create, disks, groups, lives, look, snapshots
 from conpaassql.iaas.opennebula.cloud import Cloud
 from conpaassql.model import Flavor, Vm, VmSpec
 from conpaassql.offers import Finding, Image, Network, OfferedFlavor, Snapshot
@@ -37,7 +37,9 @@ class Driver:
 
     def list(self) -> Sequence[Vm]:
         """List the owner's VMs; labels that somebody else has changed are seen within a minute."""
-        return look.vms(self._cloud)
+        found = look.vms(self._cloud)
+        groups.tidy(self._cloud, {vm.id for vm in found})
+        return found
 
     def delete(self, vm_id: str) -> None:
         """Terminate a VM at once; while it boots OpenNebula refuses that, which is IaasBusy."""

@@ -14,7 +14,7 @@ from conpaassql.iaas.opennebula.cloud import VISIBLE, Cloud
 from conpaassql.iaas.opennebula.elements import Element
 from conpaassql.offers import Image, Network
 
-OS_IMAGE, DATABLOCK = 0, 2
+OS_IMAGE, DATABLOCK, CONTEXT_FILE = 0, 2, 5
 READY, USED, LOCKED, ERROR, DELETE = 1, 2, 4, 5, 7
 IMAGE_USABLE = (READY, USED)
 _MIB_PER_GIB = 1024
@@ -95,6 +95,32 @@ def id_of(cloud: Cloud, kind: _Kind, name: str) -> int:
         case several:
             ids = ", ".join(f"{found.id} of {found.owner}" for found in several)
             raise IaasRefused(f"there are several {kind.word}s called {name!r} ({ids}); use an id.", name=name)
+
+
+def file_images(cloud: Cloud) -> tuple[int, ...]:
+    """Return the ids of the images of OPENNEBULA_FILES_DS, each of which is there and holds a file.
+
+    OpenNebula's own refusal repeats the whole CONTEXT, so that it cannot be shown.
+
+    Raises:
+        IaasMissing, IaasDenied: there is no such image, or this user may not use it.
+        IaasRefused: it is of another type.
+    """
+    return tuple(dict.fromkeys(_file_image(cloud, name) for name in cloud.config.files))
+
+
+def _file_image(cloud: Cloud, name: str) -> int:
+    try:
+        number = id_of(cloud, IMAGE, name)
+        found = elements.parse(cloud.rpc.read("image.info", number))
+    except IaasRefused as exc:
+        raise type(exc)(f"OPENNEBULA_FILES_DS names {name}: {exc.says}", **exc.details) from exc
+    if elements.number(found, "TYPE") != CONTEXT_FILE:
+        raise IaasRefused(
+            f"OPENNEBULA_FILES_DS names {name}, which is no image of TYPE CONTEXT; make one in a files datastore.",
+            name=name,
+        )
+    return number
 
 
 @dataclass(frozen=True, slots=True)

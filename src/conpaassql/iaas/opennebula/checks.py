@@ -81,7 +81,8 @@ def _guarded(part: Callable[[_Look], Iterator[Finding]], look: _Look) -> Iterato
     try:
         yield from part(look)
     except Error as exc:
-        yield _bad(part.__name__.strip("_").replace("_", "-"), exc.says, "See what OpenNebula says.")
+        says, cure = faults.parted(exc.says)
+        yield _bad(part.__name__.strip("_").replace("_", "-"), says, cure or "See what OpenNebula says.")
 
 
 def _image(look: _Look) -> Iterator[Finding]:
@@ -157,9 +158,10 @@ def _files(look: _Look) -> Iterator[Finding]:
         else:
             cure = "Leave files= out: the VM gets its start script by itself; or name images in OPENNEBULA_FILES_DS."
             yield _bad("files", f"{where}; only OpenNebula's administrators may.", cure)
-    for name in look.cloud.config.files:
-        number = catalog.id_of(look.cloud, catalog.IMAGE, name)
-        elements.parse(look.cloud.rpc.read("image.info", number))
+
+
+def _files_ds(look: _Look) -> Iterator[Finding]:
+    for number in catalog.file_images(look.cloud):
         yield _good("files-ds", f"File image {number} can be used.")
 
 
@@ -219,7 +221,7 @@ def _old_options(look: _Look) -> Iterator[Finding]:
         yield Finding(code="scripts", ok=True, says=says, cure="Remove them: the VM gets its start script by itself.")
 
 
-_PARTS = (_image, _network, _quota, _files, _data_disk, _hosts, _onegate, _groups, _old_options)
+_PARTS = (_image, _network, _quota, _files, _files_ds, _data_disk, _hosts, _onegate, _groups, _old_options)
 
 
 def _good(code: str, says: str) -> Finding:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 
 from conpaassql.errors import IaasBusy, IaasMissing
 from conpaassql.iaas.opennebula import body, catalog, disks, elements, groups, guest, look, marks, repair, template
@@ -29,7 +31,8 @@ def create(cloud: Cloud, spec: VmSpec) -> str:
         found = _present(cloud, spec.name)
         if found is not None:
             return found
-        made = _instantiated(cloud, spec) if cloud.config.template else _allocated(cloud, spec)
+        with groups.joining(cloud) if spec.extras.apart else nullcontext():
+            made = _instantiated(cloud, spec) if cloud.config.template else _allocated(cloud, spec)
         # Another process of this owner may have been at it: names are not unique in OpenNebula, but ids rise.
         return _present(cloud, spec.name) or str(made)
 
@@ -103,8 +106,9 @@ def _all(whole: Template, name: str) -> list[template.Value]:
 
 def _completed(cloud: Cloud, spec: VmSpec, whole: Template) -> Template:
     """Return the order with every name replaced by an id, with CONTEXT and marks; make what it stands on."""
+    told = _told(cloud, spec)
     ids = _ids(cloud, spec, whole)
-    told = _told(cloud, spec, ids)
+    told = replace(told, data=ids.data)
     context = guest.context(next(iter(whole.vectors("CONTEXT")), ()), told)
     public = body.public_network(spec.extras)
     whole = body.finished(whole, spec, ids).with_("CONTEXT", context)
@@ -138,15 +142,14 @@ def _root_mib(cloud: Cloud, whole: Template, images: Mapping[str, int]) -> int:
     return elements.number(elements.parse(cloud.rpc.read("image.info", images[name])), "SIZE")
 
 
-def _told(cloud: Cloud, spec: VmSpec, ids: Ids) -> Told:
-    files = catalog.ids_of(cloud, catalog.IMAGE, cloud.config.files)
+def _told(cloud: Cloud, spec: VmSpec) -> Told:
+    """Return what the guest is told, but for the disk that is not there yet."""
     return Told(
         keys=spec.context,
         userdata=spec.extras.userdata,
         files=spec.extras.files,
         ssh_key=_ssh_key(cloud, spec.extras.key_name) if spec.extras.key_name else "",
-        images=tuple(files.values()),
-        data=ids.data,
+        images=catalog.file_images(cloud),
     )
 
 

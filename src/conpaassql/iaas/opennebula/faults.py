@@ -25,6 +25,7 @@ RPC_API, INTERNAL, ALLOCATE, LOCKED, REPLICATION = 0x1000, 0x2000, 0x4000, 0x800
 NO_METHOD = -506
 
 _LONGEST = 400
+_SAYS = "OpenNebula says: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ _ROWS = (
         "OPENNEBULA_FILES_DS or a start script instead.",
     ),
     _Row(0, r"restricted attribute", IaasDenied, "Leave it out; only OpenNebula's administrators may use it."),
+    _Row(AUTHORIZATION, r"USE IMAGE", IaasDenied, "Have its owner give the right (oneimage chmod ID 604)."),
+    _Row(AUTHORIZATION, r"USE NET", IaasDenied, "Have its owner give the right (onevnet chmod ID 604)."),
     _Row(AUTHORIZATION, "", IaasDenied, "Have this user given the right (chmod or oneacl)."),
     _Row(0, r"Cannot get IP/MAC lease", IaasFull, "Add addresses to the network (onevnet addar)."),
     _Row(0, r"[Nn]ot enough (space|capacity|memory|cpu)", IaasFull, "Free some, or add some to the cloud."),
@@ -98,8 +101,21 @@ def error(refusal: Refusal, secret: str = "") -> Error:
     says = clean(refusal.text, secret)
     for row in _ROWS:
         if row.code in (0, refusal.code) and re.search(row.text, refusal.text):
-            return row.kind(f"OpenNebula says: {says} {row.cure}".rstrip(), code=refusal.code, method=refusal.method)
-    return IaasRefused(f"OpenNebula says: {says}", code=refusal.code, method=refusal.method)
+            return row.kind(f"{_SAYS}{says} {row.cure}".rstrip(), code=refusal.code, method=refusal.method)
+    return IaasRefused(f"{_SAYS}{says}", code=refusal.code, method=refusal.method)
+
+
+def parted(says: str) -> tuple[str, str]:
+    """Return what is wrong, and what to do (empty: nobody knows): an error's sentence ends with that.
+
+    Behind OpenNebula's own words comes the cure of a row; words of ours end in "; do this".
+    """
+    if cure := max((row.cure for row in _ROWS if row.cure and says.endswith(row.cure)), key=len, default=""):
+        return says.removesuffix(cure).rstrip(), cure
+    wrong, _, cure = says.rpartition("; ")
+    if not wrong or _SAYS in says:
+        return says, ""
+    return f"{wrong}.", cure[0].upper() + cure[1:]
 
 
 def clean(text: str, secret: str = "") -> str:

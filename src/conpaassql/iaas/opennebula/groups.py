@@ -1,15 +1,69 @@
-"""VM groups: VMs of one group stand on different hosts."""
+"""VM groups: VMs of one group stand on different hosts.  A group goes with its last VM."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import contextmanager
 
-from conpaassql.errors import IaasDenied, IaasRefused, Unsupported
+from conpaassql.errors import Error, IaasDenied, IaasRefused, Unsupported
 from conpaassql.iaas.opennebula import elements, faults, marks
+from conpaassql.iaas.opennebula.alone import alone
 from conpaassql.iaas.opennebula.body import GROUP_ROLE
 from conpaassql.iaas.opennebula.cloud import MINE, Cloud
 from conpaassql.iaas.opennebula.elements import Element
 from conpaassql.iaas.opennebula.template import Template, coded, vector
 
 _LONGEST_NAME = 128
+
+# How many VMs are being made that are to join a group, by cloud and owner: an empty group may be for one of them.
+_joining: Counter[Hashable] = Counter()
+
+
+@contextmanager
+def joining(cloud: Cloud) -> Iterator[None]:
+    """Have no group taken for one that is not needed any more, while a VM is made for it."""
+    key = _key(cloud)
+    with alone(key):
+        _joining[key] += 1
+    try:
+        yield
+    finally:
+        with alone(key):
+            _joining[key] -= 1
+
+
+def tidy(cloud: Cloud, listed: Collection[str]) -> None:
+    """Delete the owner's empty groups, if a VM has left one; ``listed`` are the ids of the VMs that are there.
+
+    What is refused is let be: a group that stays harms nobody.
+    """
+    if not cloud.memory.untidy:
+        return
+    key = _key(cloud)
+    with alone(key):
+        if _joining[key]:
+            return  # at a later look
+        try:
+            if not _emptied(cloud, listed):
+                return
+        except Error:
+            pass
+        cloud.memory.tidied()
+
+
+def _key(cloud: Cloud) -> Hashable:
+    return (cloud.config.url, cloud.owner, "groups")
+
+
+def _emptied(cloud: Cloud, listed: Collection[str]) -> bool:
+    """Delete what is empty; return whether OpenNebula has no VM in a group any more that it does not list."""
+    leaving = False
+    for one in _each(cloud):
+        members = {vm for role in one.iterfind("ROLES/ROLE") for vm in elements.text(role, "VMS").split(",") if vm}
+        if not members:
+            cloud.rpc.change("vmgroup.delete", elements.number(one, "ID"))
+        leaving = leaving or bool(members.difference(listed))
+    return not leaving
 
 
 def group(cloud: Cloud, apart: str) -> int | None:

@@ -33,6 +33,7 @@ class Memory:
         self._forgotten: dict[int, int] = {}  # the number of each forgetting, by id
         self._number = 0
         self._whole_at_s = float("-inf")
+        self._untidy = False
         self._lock = threading.Lock()
 
     def turn(self) -> Turn:
@@ -53,6 +54,7 @@ class Memory:
     def renew(self, turn: Turn, found: Mapping[int, Kept]) -> None:
         """Put what a look at the whole has found in the place of everything."""
         with self._lock:
+            self._note_gone(found)
             self._kept = {}
             self._whole_at_s = turn.at_s
             self._learn(turn, found)
@@ -71,12 +73,25 @@ class Memory:
             self._forgotten[vm_id] = self._number
             self._kept.pop(vm_id, None)
 
+    @property
+    def untidy(self) -> bool:
+        """Whether a VM has gone that was in a VM group, which may be empty since; until ``tidied``."""
+        return self._untidy
+
+    def tidied(self) -> None:
+        """Take note that groups were seen to."""
+        self._untidy = False
+
+    def _note_gone(self, listed: Collection[int]) -> None:
+        self._untidy = self._untidy or any(self._kept[one].grouped for one in self._kept.keys() - listed)
+
     def _learn(self, turn: Turn, found: Mapping[int, Kept]) -> None:
         for vm_id, kept in found.items():
             if self._forgotten.get(vm_id, 0) <= turn.number:
                 self._kept[vm_id] = kept
 
     def _prune(self, turn: Turn, listed: Collection[int]) -> None:
+        self._note_gone(listed)
         for vm_id in self._kept.keys() - listed:
             del self._kept[vm_id]
         # One that was forgotten since the look began may just be too new for its list.

@@ -15,13 +15,15 @@ _ADDRESSES = ("IP", "IP6_GLOBAL", "IP6", "IP6_ULA")
 class Kept:
     """What the extended form alone tells of a VM; it holds for as long as the VM has the same ``stamp``.
 
-    ``ours`` says whether the VM carries the owner's mark; of others nothing is kept.
+    ``ours`` says whether the VM carries the owner's mark; of others nothing is kept.  ``grouped``: it is
+    in a VM group, whosever that is.
     """
 
     stamp: str
     ours: bool
     address: str | None = None
     public_address: str | None = None
+    grouped: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,6 +70,7 @@ def kept(element: Element, owner: str) -> Kept:
         ours=True,
         address=address(own[0]) if own else None,
         public_address=address(public) if public else None,
+        grouped=element.find("TEMPLATE/VMGROUP") is not None,
         tags=marks.unpacked(user.get(marks.TAGS, "")),
         labels=marks.labels_of(user),
     )
