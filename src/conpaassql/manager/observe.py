@@ -7,10 +7,11 @@ from conpaassql.cluster.facts import Facts, Seen, Sight
 from conpaassql.errors import ProviderError
 from conpaassql.manager.context import Manager
 from conpaassql.manager.store import Snapshot
-from conpaassql.model import Node, Vm, VmState
+from conpaassql.model import Goal, Node, Vm, VmState
 from conpaassql.protocol import AgentFacts
 
 CLOUD_MEMORY_S = 2.0  # how old the cloud's list may be while nothing is being made or removed
+CHANGE_MEMORY_S = 0.5  # and while something is
 
 _BY_STATE: Mapping[VmState, Seen] = {
     VmState.FAILED: Seen.FAILED,
@@ -75,12 +76,18 @@ def _cloud(manager: Manager, record: Snapshot) -> _Cloud:
         provider = manager.providers.of(record.cluster)
     except ProviderError as exc:
         return _Cloud(silence=exc.says)
-    vms = provider.view(CLOUD_MEMORY_S)
+    vms = provider.view(_memory_s(record))
     return _Cloud(
         vms=vms,
         silence=provider.silence if vms is None else "",
         keeps_disks=provider.keeps_disks and manager.settings.template.data_disk_size > 0,
     )
+
+
+def _memory_s(record: Snapshot) -> float:
+    """How old the cloud's list may be for a look at this cluster."""
+    changing = any(node.goal is Goal.ABSENT or node.id not in record.joined for node in record.nodes)
+    return CHANGE_MEMORY_S if changing else CLOUD_MEMORY_S
 
 
 def _strays(manager: Manager, vms: Mapping[str, Vm] | None) -> tuple[Vm, ...]:
