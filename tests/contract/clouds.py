@@ -23,6 +23,7 @@ from conpaassql.iaas import (
     Catalog,
     Checks,
     DataDisks,
+    DiskSnapshots,
     Driver,
     Labels,
     Power,
@@ -40,7 +41,7 @@ from conpaassql.model import Flavor
 
 EC2_IMAGE = "ami-12c6146b"  # one of those that moto comes with
 DATABLOCK = 2  # OpenNebula's number for it
-ABILITIES = (Power, Catalog, Snapshots, Resizing, DataDisks, PublicAddresses, Labels, Checks)
+ABILITIES = (Power, Catalog, Snapshots, DiskSnapshots, Resizing, DataDisks, PublicAddresses, Labels, Checks)
 
 Open = Callable[[], AbstractContextManager[Cloud]]
 
@@ -241,8 +242,8 @@ CLOUDS: Mapping[str, Row] = {
         site=local_site,
         abilities=(Power, Catalog, Snapshots, Resizing, DataDisks, Labels, Checks),
     ),
-    "dummy": Row(names=dummy.NAMES, site=dummy_site, abilities=ABILITIES),
-    "dummy-file": Row(names=dummy.NAMES, site=stored_dummy_site, abilities=ABILITIES),
+    "dummy": Row(names=dummy.NAMES, site=dummy_site, abilities=set(ABILITIES) - {DiskSnapshots}),
+    "dummy-file": Row(names=dummy.NAMES, site=stored_dummy_site, abilities=set(ABILITIES) - {DiskSnapshots}),
     "opennebula": Row(names=opennebula.NAMES, site=opennebula_site, abilities=ABILITIES),
     "openstack": Row(
         names=openstack.NAMES,

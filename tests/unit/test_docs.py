@@ -23,6 +23,7 @@ ABILITIES = (
     iaas.Power,
     iaas.Catalog,
     iaas.Snapshots,
+    iaas.DiskSnapshots,
     iaas.Resizing,
     iaas.DataDisks,
     iaas.PublicAddresses,

@@ -78,6 +78,23 @@ class Snapshots(Protocol):
 
 
 @runtime_checkable
+class DiskSnapshots(Protocol):
+    """A cloud that can keep states of a VM's first disk with the VM, and put the disk back to one in place."""
+
+    def disk_snapshots(self, vm_id: str) -> Sequence[str]:
+        """Return the names of the states that are kept, oldest first."""
+
+    def keep_disk(self, vm_id: str, name: str) -> None:
+        """Ask for the present state to be kept; a name that is in use keeps what it has."""
+
+    def revert_disk(self, vm_id: str, name: str) -> None:
+        """Ask for the disk to be as it was; IaasBusy while the VM runs, IaasMissing without such a state."""
+
+    def drop_disk(self, vm_id: str, name: str) -> None:
+        """Forget a state.  None of that name is not an error; IaasBusy while the cloud still builds upon it."""
+
+
+@runtime_checkable
 class Resizing(Protocol):
     """A cloud that can change a VM's size."""
 

@@ -7,7 +7,18 @@ boots, is IaasBusy: the manager's loop asks again.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from conpaassql.iaas.opennebula import catalog, checks, config, create, disks, groups, lives, look, snapshots
+from conpaassql.iaas.opennebula import (
+    catalog,
+    checks,
+    config,
+    create,
+    disks,
+    groups,
+    lives,
+    look,
+    snapshots,
+    states_of_disk,
+)
 from conpaassql.iaas.opennebula.cloud import Cloud
 from conpaassql.model import Flavor, Vm, VmSpec
 from conpaassql.offers import Finding, Image, Network, OfferedFlavor, Snapshot
@@ -76,6 +87,22 @@ class Driver:
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete a snapshot's image."""
         snapshots.delete(self._cloud, snapshot_id)
+
+    def disk_snapshots(self, vm_id: str) -> Sequence[str]:
+        """Return the names of the states of the VM's first disk."""
+        return [*states_of_disk.kept(self._cloud, vm_id)]
+
+    def keep_disk(self, vm_id: str, name: str) -> None:
+        """Keep the state of the VM's first disk, while it runs or is off."""
+        states_of_disk.keep(self._cloud, vm_id, name)
+
+    def revert_disk(self, vm_id: str, name: str) -> None:
+        """Put the first disk of a VM that is off back to a state."""
+        states_of_disk.revert(self._cloud, vm_id, name)
+
+    def drop_disk(self, vm_id: str, name: str) -> None:
+        """Forget a state of the VM's first disk."""
+        states_of_disk.drop(self._cloud, vm_id, name)
 
     def resize(self, vm_id: str, flavor: Flavor) -> None:
         """Resize the VM while it runs where that is possible, else by switching it off and on."""
