@@ -22,10 +22,9 @@ def run(*, quick: bool) -> list[Figure]:
         with installation(folder / "a", "127.74.0.0/16", folder / "none") as small:
             (node,) = small.add()
             agent_mib = _agent_memory_mib(small, node)
-        home = Installation(folder / "b", "127.74.0.0/16", folder / "none", max_nodes_per_call=NODES)
+        (folder / "b").mkdir()
+        home = Installation(folder / "b", folder / "none", {"DRIVER": "DUMMY"}, max_nodes_per_call=NODES)
         try:
-            text = home.config.read_text().replace("DRIVER = LOCAL", "DRIVER = DUMMY")
-            home.config.write_text(re.sub(r"LOCAL_.*\n", "", text))
             home.start()
             home.call("add_nodes", count=NODES)
             eventually(lambda: home.node(NODES)["ip"], says="every node has its VM")
