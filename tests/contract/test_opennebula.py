@@ -743,17 +743,17 @@ class TestStatesOfADisk:
     def test_they_are_kept_gone_back_to_and_dropped(self, driver: Driver) -> None:
         vm = running(driver)
         for name in ("before", "after", "before"):
-            settled(lambda name=name: driver.keep_disk(vm.id, name))  # type: ignore[misc]
+            eventually(lambda name=name: succeeds(lambda: driver.keep_disk(vm.id, name)))  # type: ignore[misc]
             await_state(driver, VmState.RUNNING)
         assert driver.disk_snapshots(vm.id) == ["before", "after"]
         with pytest.raises(IaasBusy):
             driver.revert_disk(vm.id, "before")  # it runs
-        settled(lambda: driver.power_off(vm.id))
+        eventually(lambda: succeeds(lambda: driver.power_off(vm.id)))
         await_state(driver, VmState.STOPPED)
-        settled(lambda: driver.revert_disk(vm.id, "before"))
+        eventually(lambda: succeeds(lambda: driver.revert_disk(vm.id, "before")))
         with pytest.raises(IaasMissing, match="keeps no state 'never'"):
             driver.revert_disk(vm.id, "never")
-        settled(lambda: driver.drop_disk(vm.id, "after"))
+        eventually(lambda: succeeds(lambda: driver.drop_disk(vm.id, "after")))
         driver.drop_disk(vm.id, "never")
         eventually(lambda: driver.disk_snapshots(vm.id) == ["before"])
 
@@ -762,16 +762,3 @@ class TestStatesOfADisk:
         other = Driver(sim.options, "another")
         with pytest.raises(IaasMissing):
             other.keep_disk(vm.id, "x")
-
-
-def settled(operation: Callable[[], object]) -> None:
-    """Do something as soon as the VM is in no passing state."""
-
-    def done() -> bool:
-        try:
-            operation()
-        except IaasBusy:
-            return False
-        return True
-
-    eventually(done)

@@ -1,7 +1,6 @@
 """The OpenNebula driver against cores of other ages: the simulator leaves out what they had not yet."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from onesim import server
@@ -9,9 +8,10 @@ from onesim.config import Config, HostConfig, ImageConfig, NetworkConfig
 from onesim.core import Core
 from onesim.faults import Faults
 from onesim.hypervisor import Nothing
+from test_opennebula import eventually, succeeds
 
 from conpaassql import iaas
-from conpaassql.errors import IaasBusy, Unsupported
+from conpaassql.errors import Unsupported
 from conpaassql.iaas import Vm, VmSpec, VmState
 from conpaassql.iaas.opennebula import Driver
 from conpaassql.model import Flavor
@@ -67,19 +67,19 @@ def test_all_abilities_from_the_oldest_to_the_newest(driver: Driver) -> None:
     assert only(driver).labels == {"role": "primary"}
     driver.snapshot(vm_id, "s")
     eventually(lambda: [one.state for one in driver.snapshots()] == [SnapshotState.READY])
-    eventually(lambda: not_busy(lambda: driver.resize(vm_id, Flavor(cpu=1, memory_mib=256, disk_mib=4096))))
-    eventually(lambda: not_busy(lambda: driver.assign(vm_id, "private")))
+    eventually(lambda: succeeds(lambda: driver.resize(vm_id, Flavor(cpu=1, memory_mib=256, disk_mib=4096))))
+    eventually(lambda: succeeds(lambda: driver.assign(vm_id, "private")))
     eventually(lambda: only(driver).public_address is not None)
-    eventually(lambda: not_busy(lambda: driver.release(vm_id)))
+    eventually(lambda: succeeds(lambda: driver.release(vm_id)))
     eventually(lambda: only(driver).public_address is None)
-    eventually(lambda: not_busy(lambda: driver.power_off(vm_id)))
+    eventually(lambda: succeeds(lambda: driver.power_off(vm_id)))
     await_state(driver, VmState.STOPPED)
     driver.power_on(vm_id)
     await_state(driver, VmState.RUNNING)
     driver.delete(vm_id)
     eventually(lambda: not driver.list())
     driver.delete_snapshot(driver.snapshots()[0].id)
-    eventually(lambda: not_busy(lambda: driver.delete_data_disk("a-1")))
+    eventually(lambda: succeeds(lambda: driver.delete_data_disk("a-1")))
     assert [image.name for image in driver.images()] == ["img"]
 
 
@@ -101,18 +101,3 @@ def only(driver: Driver) -> Vm:
 def await_state(driver: Driver, state: VmState) -> Vm:
     eventually(lambda: only(driver).state is state)
     return only(driver)
-
-
-def not_busy(act: Callable[[], object]) -> bool:
-    try:
-        act()
-    except IaasBusy:
-        return False
-    return True
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.02)

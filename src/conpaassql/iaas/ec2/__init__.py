@@ -14,6 +14,7 @@ from conpaassql.iaas.ec2 import addresses, checks, flavors, images, instances
 from conpaassql.libcloudvm import choose, marks
 from conpaassql.libcloudvm.answers import Json, part
 from conpaassql.libcloudvm.locks import Names
+from conpaassql.libcloudvm.options import chosen, seconds
 from conpaassql.libcloudvm.wire import Ec2, Reach
 from conpaassql.model import Flavor, Vm, VmSpec, VmState
 from conpaassql.offers import Finding, Image, Network, Nic, OfferedFlavor, Snapshot
@@ -54,14 +55,11 @@ class Driver:
         Raises:
             ConfigError: an option is missing or wrong.
         """
-        self._chosen = {key: options.get(key) or default for key, default in OPTIONS.items()}
+        self._chosen = chosen(options, OPTIONS, _REQUIRED)
         self._owner = owner
         self._names = Names()
         self._known_types: dict[str, Sequence[OfferedFlavor]] = {}  # by architecture
-        self._timeout_s = _seconds(self._chosen["EC2_TIMEOUT_S"])
-        for key in _REQUIRED:
-            if not self._chosen[key]:
-                raise ConfigError(f"[iaas] {key} is missing; the cloud needs it.", section="iaas", key=key)
+        self._timeout_s = seconds("EC2_TIMEOUT_S", self._chosen["EC2_TIMEOUT_S"])
         self._ec2 = _ec2(self._chosen, self._timeout_s)
 
     def create(self, spec: VmSpec) -> str:
@@ -286,14 +284,3 @@ def _ec2(chosen: Mapping[str, str], timeout_s: float) -> Ec2:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0
-    if not 0 < found < 3600:
-        says = f"[iaas] EC2_TIMEOUT_S = {text}: use a number of seconds, such as 30."
-        raise ConfigError(says, section="iaas", key="EC2_TIMEOUT_S")
-    return found

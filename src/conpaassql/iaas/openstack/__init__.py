@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
 
-from conpaassql.errors import ConfigError, IaasBusy, IaasDenied, IaasError, IaasMissing, IaasQuota, IaasRefused
+from conpaassql.errors import IaasBusy, IaasDenied, IaasError, IaasMissing, IaasQuota, IaasRefused
 from conpaassql.iaas.openstack import checks, floating, images, servers
 from conpaassql.libcloudvm import choose, marks
 from conpaassql.libcloudvm.answers import Json, part
 from conpaassql.libcloudvm.locks import Names
+from conpaassql.libcloudvm.options import chosen, seconds
 from conpaassql.libcloudvm.wire import Nova, Reach
 from conpaassql.model import Flavor, Vm, VmSpec, VmState
 from conpaassql.offers import Finding, Image, Network, Nic, OfferedFlavor, Snapshot
@@ -60,13 +61,10 @@ class Driver:
         Raises:
             ConfigError: an option is missing or wrong.
         """
-        self._chosen = {key: options.get(key) or default for key, default in OPTIONS.items()}
+        self._chosen = chosen(options, OPTIONS, _REQUIRED)
         self._owner = owner
         self._names = Names()
-        self._timeout_s = _seconds(self._chosen["OPENSTACK_TIMEOUT_S"])
-        for key in _REQUIRED:
-            if not self._chosen[key]:
-                raise ConfigError(f"[iaas] {key} is missing; the cloud needs it.", section="iaas", key=key)
+        self._timeout_s = seconds("OPENSTACK_TIMEOUT_S", self._chosen["OPENSTACK_TIMEOUT_S"])
         self._nova = _nova(self._chosen, self._timeout_s)
 
     def create(self, spec: VmSpec) -> str:
@@ -327,14 +325,3 @@ def _flavor(flavor: Mapping[str, Json]) -> OfferedFlavor:
         disk_gib=int(flavor.get("disk") or 0),
         swap_mib=int(flavor.get("swap") or 0),  # an empty text for none
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0
-    if not 0 < found < 3600:
-        says = f"[iaas] OPENSTACK_TIMEOUT_S = {text}: use a number of seconds, such as 30."
-        raise ConfigError(says, section="iaas", key="OPENSTACK_TIMEOUT_S")
-    return found
